@@ -1,0 +1,104 @@
+"""From the drawing line that the model writes, and its hidden states, to a 12-lead recording."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uniecg_device.errors import BundleError, InputError
+from uniecg_device.signals import Sex, twelve_leads
+from uniecg_runtime.manifest import Generation, Role
+from uniecg_runtime.sampler import Denoiser, sample
+
+RATES: Final = (20, 300)  # beats per minute
+AGES: Final = (0, 120)  # years
+_SEXES: Final[dict[str, Sex]] = {"male": "male", "female": "female"}
+
+
+@dataclass(frozen=True)
+class Scalars:
+    """What the generator is told in numbers; None where it is not said. heart_rate in /min, age in years."""
+
+    sex: Sex | None = None
+    age: float | None = None
+    heart_rate: float | None = None
+
+    def over(self, other: Scalars) -> Scalars:
+        """These, and the other's where these say nothing."""
+        said = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(other, **said)
+
+    def row(self, names: tuple[str, ...]) -> NDArray[np.float32]:
+        """float32 (1, len(names)): values (sex male 1, age / 100, rate / 100) and `<name>_known` flags, 0 if unknown.
+
+        Raises BundleError for a name that this runtime does not know.
+        """
+        values = {
+            "sex": float(self.sex == "male"),
+            "age": (self.age or 0) / 100,
+            "heart_rate": (self.heart_rate or 0) / 100,
+        }
+        values |= {f"{name}_known": float(value is not None) for name, value in vars(self).items()}
+        if unknown := [name for name in names if name not in values]:
+            raise BundleError(f"expected scalars out of {sorted(values)}, found {unknown}; update uniecg-edge.")
+        return np.array([[values[name] for name in names]], np.float32)
+
+    def words(self) -> str:
+        """What a person would add to a request: "heart rate 110, male, 70 years old"."""
+        said = [f"heart rate {self.heart_rate:g}"] if self.heart_rate is not None else []
+        said += [self.sex] if self.sex is not None else []
+        said += [f"{self.age:g} years old"] if self.age is not None else []
+        return ", ".join(said)
+
+
+def check_scalars(sex: str | None, age: float | None, heart_rate: float | None) -> Scalars:
+    """Scalars that a person gave. Raises InputError where one is out of range."""
+    if sex is not None and sex not in _SEXES:
+        raise InputError(f'expected sex "male" or "female", found {sex!r}; leave it out where it is unknown.')
+    if age is not None and not AGES[0] <= age <= AGES[1]:
+        raise InputError(f"expected an age of {AGES[0]} to {AGES[1]} years, found {age:g}; leave it out if unknown.")
+    if heart_rate is not None and not RATES[0] <= heart_rate <= RATES[1]:
+        raise InputError(f"expected a heart rate of {RATES[0]} to {RATES[1]} /min, found {heart_rate:g}; correct it.")
+    return Scalars(None if sex is None else _SEXES[sex], age, heart_rate)
+
+
+def read_line(line: str) -> Scalars:
+    """Scalars out of "Drawing: atrial fibrillation | rate 110 | sex male | age 70".
+
+    The model wrote it, so what does not read, or is out of range, counts as not said.
+    """
+    said = Scalars()
+    for segment in line.split(" | ")[1:]:
+        key, _, value = segment.strip().partition(" ")
+        value = value.strip()
+        if key == "sex" and value in _SEXES:
+            said = replace(said, sex=_SEXES[value])
+        elif key in ("rate", "age") and value.isascii() and value.isdigit() and len(value) <= 3:
+            low, high = RATES if key == "rate" else AGES
+            if low <= int(value) <= high:
+                field = "heart_rate" if key == "rate" else "age"
+                said = replace(said, **{field: float(value)})
+    return said
+
+
+def draw(
+    graph: Callable[[Role], Denoiser],
+    generation: Generation,
+    states: NDArray[np.float32],
+    scalars: Scalars,
+    *,
+    steps: int,
+    seed: int,
+    guidance: float,
+) -> NDArray[np.float32]:
+    """Twelve leads in mV, float32 (12, samples), for the hidden states (1, token_count, width).
+
+    graph: gives the graph of a role. III, aVR, aVL and aVF follow from I and II, so Einthoven's law holds.
+    """
+    condition = graph("condition").run(states=states, scalars=scalars.row(generation.scalars))[0]
+    latent = sample(graph("denoiser"), condition, generation, steps=steps, seed=seed, guidance=guidance)
+    return twelve_leads(graph("decoder").run(latent=latent)[0][0])

@@ -1,0 +1,250 @@
+"""Read a recording from a WFDB, EDF, CSV or NPY file. The bytes are not trusted."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uniecg_device.errors import InputError
+from uniecg_device.signals import LEADS, Recording, Sex, Units
+from uniecg_runtime.formats import labels, physionet, tables
+from uniecg_runtime.formats.request import Request, rate
+
+
+def read_recording(
+    path: str | Path,
+    *,
+    fs: float | None = None,
+    units: str | None = None,
+    leads: Sequence[str] | None = None,
+    start: float = 0.0,
+    seconds: float | None = None,
+) -> Recording:
+    """Read a stretch of a recording, in mV unless its units are standardised.
+
+    path: `.hea` (or the record's name, `.dat` or `.mat` beside it), `.edf`, `.csv`, `.tsv`, `.txt` or `.npy`.
+    fs (Hz), units (mV, uV, V, counts per millivolt as "200/mV", standardised) and leads (one name per signal in
+    file order) supply or correct what the file says. start, seconds: the stretch to read; all of it otherwise.
+    Channels of WFDB and EDF files that are no ECG leads are left out, and a comment says so.
+    Raises InputError for a file that is missing, damaged, truncated, without samples, or not an ECG.
+    """
+    request = Request.checked(fs, units, leads, start, seconds)
+    file = _locate(Path(path))
+    kind = file.suffix.lower()
+    if kind == ".hea":
+        recording = _read_wfdb(file, request)
+    elif kind == ".edf":
+        recording = _read_edf(file, request)
+    elif kind == ".npy":
+        recording = tables.read_npy(file, request)
+    else:
+        recording = tables.read_csv(file, request)
+    return _sound(recording, file.name)
+
+
+def _locate(path: Path) -> Path:
+    kind = path.suffix.lower()
+    if kind in (".hea", ".edf", ".csv", ".tsv", ".txt", ".npy"):
+        found = path
+    elif kind in (".dat", ".mat"):
+        found = path.with_suffix(".hea")
+    elif path.with_name(path.name + ".hea").is_file():
+        found = path.with_name(path.name + ".hea")
+    elif path.is_file():
+        raise InputError(f"{path.name} is of an unknown kind; expected .hea, .edf, .csv, .tsv, .txt or .npy.")
+    else:
+        found = path
+    if not found.is_file():
+        raise InputError(f"No such file: {found}.")
+    return found
+
+
+def _sound(recording: Recording, name: str) -> Recording:
+    """The recording with infinities as gaps. Raises InputError where no sample is left."""
+    signal = recording.signal
+    if signal.size == 0:
+        raise InputError(f"{name} holds no samples.")
+    infinite = np.isinf(signal)
+    if infinite.any():
+        signal = np.where(infinite, np.float32(np.nan), signal)
+    if np.isnan(signal).all():
+        raise InputError(f"{name} holds no valid sample in this stretch; every value is missing (NaN).")
+    return replace(recording, signal=np.ascontiguousarray(signal, np.float32))
+
+
+def _leads_of(
+    name: str, channels: Sequence[str], channel_units: Sequence[str], request: Request
+) -> tuple[list[int], tuple[str, ...], list[str]]:
+    """Rows that are ECG leads, their names, and a note for each channel left out.
+
+    Raises InputError where no channel is a lead, or one lead appears twice.
+    """
+    given = request.named(name, len(channels))
+    if given is not None:
+        return list(range(len(channels))), given, []
+    rows, left_out = [], []
+    for row, (channel, unit) in enumerate(zip(channels, channel_units, strict=True)):
+        electrical = request.units is not None or _is_voltage(unit)
+        if labels.lead_name(channel) is None or not electrical:
+            left_out.append(f"channel {channel.strip()[:40]!r} left out: not an ECG lead")
+        else:
+            rows.append(row)
+    if not rows:
+        labels.lead_names(channels)  # raises, naming the first unknown one
+        raise InputError(f"{name} holds no channel in volts; give its units with the units option.")
+    return rows, labels.lead_names(channels[row] for row in rows), left_out
+
+
+def _is_voltage(unit: str) -> bool:
+    try:
+        labels.scale_of(unit)
+    except InputError:
+        return False
+    return True
+
+
+def _to_mv(
+    name: str, signal: NDArray[np.float32], stated: Sequence[str], request: Request
+) -> tuple[NDArray[np.float32], Units]:
+    scales = [request.scale(unit) for unit in stated]
+    factors = np.array([scale.factor for scale in scales], np.float32)
+    if (factors != 1).any():
+        signal = signal * factors[:, None]
+    return signal, tables.one_unit(name, [scale.units for scale in scales])
+
+
+# WFDB
+
+
+def _read_wfdb(path: Path, request: Request) -> Recording:
+    header = physionet.read_header(path)
+    fs = request.fs or rate(header.fs, "its header")
+    if header.lean:
+        samples = physionet.available_samples(path, header)
+        start, end = request.cut(path.name, fs, samples, len(header.signals))
+        signal = physionet.read_signals(path, header, start, end)
+        channels = [s.label for s in header.signals]
+        units = [s.units for s in header.signals]
+    else:
+        signal, channels, units = _through_wfdb(path, header, fs, request)
+    rows, names, left_out = _leads_of(path.name, _unnamed(channels), units, request)
+    picked, unit = _to_mv(path.name, signal[rows], [units[row] for row in rows], request)
+    age, sex = labels.person(header.comments)
+    return Recording(
+        signal=picked,
+        fs=fs,
+        leads=names,
+        name=path.stem,
+        units=unit,
+        age=age,
+        sex=sex,
+        synthetic=labels.is_synthetic(header.comments),
+        comments=(*labels.other_comments(header.comments), *left_out),
+    )
+
+
+def _unnamed(channels: list[str]) -> list[str]:
+    """Twelve signals without any names stand in the usual order; that is what WFDB's own tools assume of ECGs."""
+    return list(LEADS) if len(channels) == len(LEADS) and not any(c.strip() for c in channels) else channels
+
+
+def _through_wfdb(
+    path: Path, header: physionet.Header, fs: float, request: Request
+) -> tuple[NDArray[np.float32], list[str], list[str]]:
+    """Formats beyond 16 and 212, several segments, skew: with the wfdb package."""
+    try:
+        import wfdb
+    except ImportError:
+        raise InputError(
+            f"{path.name} uses a WFDB layout that needs the wfdb package; install it: pip install 'uniecg-edge[files]'."
+        ) from None
+    if header.samples is None:
+        raise InputError(f"{path.name} does not state its number of samples, which this WFDB layout needs.")
+    signals = max(len(header.signals), 1)
+    start, end = request.cut(path.name, fs, header.samples, signals)
+    with _refused(path):
+        record = wfdb.rdrecord(str(path.with_suffix("")), sampfrom=start, sampto=end, return_res=32)
+        signal = np.ascontiguousarray(record.p_signal.T, np.float32)
+        return signal, [str(name) for name in record.sig_name], [str(unit) for unit in record.units]
+
+
+@contextlib.contextmanager
+def _refused(path: Path) -> Iterator[None]:
+    """Whatever another package raises on a damaged file becomes one InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = str(error).replace(str(path), path.name).split("\n")[0][:160] or type(error).__name__
+        raise InputError(f"{path.name} cannot be read; it is damaged or not what its name says: {reason}.") from None
+
+
+# EDF
+
+
+def _read_edf(path: Path, request: Request) -> Recording:
+    try:
+        import pyedflib
+    except ImportError:
+        raise InputError(
+            f"Reading {path.name} needs the pyEDFlib package; install it: pip install 'uniecg-edge[files]'."
+        ) from None
+    _check_edf_size(path)
+    with _refused(path), pyedflib.EdfReader(str(path)) as file:
+        channels = [str(label) for label in file.getSignalLabels()]
+        units = [file.getPhysicalDimension(row).strip() for row in range(len(channels))]
+        rows, names, left_out = _leads_of(path.name, channels, units, request)
+        fs = _edf_rate(path, [float(file.getSampleFrequency(row)) for row in rows], request)
+        start, end = request.cut(path.name, fs, int(min(file.getNSamples()[rows])), len(rows))
+        signal = np.empty((len(rows), end - start), np.float32)
+        for row, channel in enumerate(rows):
+            signal[row] = file.readSignal(channel, start, end - start)
+        age, sex = _edf_person(file)
+        synthetic = labels.is_synthetic([str(file.getRecordingAdditional())])
+    signal, unit = _to_mv(path.name, signal, [units[row] for row in rows], request)
+    return Recording(
+        signal, fs, names, name=path.stem, units=unit, age=age, sex=sex, synthetic=synthetic, comments=tuple(left_out)
+    )
+
+
+def _check_edf_size(path: Path) -> None:
+    """Raise InputError where a header and the file's size disagree; the EDF library would print it to stdout."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            head = file.read(256)
+            signals = int(head[252:256])
+            counts = file.read(256 * signals)[216 * signals :][: 8 * signals] if 0 < signals <= 4096 else b""
+        length, records = int(head[184:192]), int(head[236:244])
+        per_record = sum(int(counts[k : k + 8]) for k in range(0, 8 * signals, 8))
+    except (OSError, ValueError):
+        raise InputError(f"{path.name} is not an EDF file: its header is damaged.") from None
+    sample = 3 if head[:1] == b"\xff" else 2  # BDF holds 24-bit samples
+    if length + records * per_record * sample != size:
+        raise InputError(
+            f"{path.name} is truncated or damaged: its header promises {records} records, "
+            f"{length + records * per_record * sample} bytes in all, and the file holds {size}."
+        )
+
+
+def _edf_rate(path: Path, rates: list[float], request: Request) -> float:
+    if len(set(rates)) != 1:
+        found = ", ".join(f"{value:g}" for value in sorted(set(rates)))
+        raise InputError(f"The ECG leads of {path.name} have several sampling rates ({found} Hz); one is expected.")
+    return request.fs or rate(rates[0], "its header")
+
+
+def _edf_person(file: Any) -> tuple[float | None, Sex | None]:
+    """Age at recording and sex from an EDF+ header; pseudonymised dates give an age out of range, hence None."""
+    age: float | None = None
+    with contextlib.suppress(ValueError, AttributeError, TypeError):
+        days = (file.getStartdatetime() - file.getBirthdate(string=False)).days
+        age = float(days // 365.2425) if 0 <= days <= 120 * 365.2425 else None
+    return age, labels.sex_of(file.getSex())

@@ -1,0 +1,316 @@
+"""The stream loop: blocks from a device in, live state and interpretations out.
+
+Acquisition never waits for inference: the caller's thread takes blocks and measures the live
+state; one worker interprets. A window that comes due while the worker is busy is skipped and
+counted. Memory is bounded by the window and by one interpretation in flight.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, is_dataclass
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uniecg_device.errors import DeviceError, InputError, UniecgError
+from uniecg_device.signals import Block, Recording
+from uniecg_runtime.signal.beats import detect_beats
+from uniecg_runtime.signal.quality import Quality, assess
+
+if TYPE_CHECKING:
+    from uniecg_runtime.assistant import Assistant, Interpretation
+
+LIVE_SECONDS = 8.0
+LIVE_EVERY = 1.0
+
+
+@dataclass(frozen=True)
+class LiveState:
+    """What is known within a second, by the device's clock.
+
+    time: seconds on the device's clock. heart_rate: /min over the last 8 s, None where fewer than
+    three beats were found. gaps, gap_seconds, lost: since the start. interpreted, skipped: windows.
+    device: the device's own counters, empty for a source that has none.
+    """
+
+    time: float
+    heart_rate: float | None
+    quality: Quality | None
+    electrodes_off: tuple[str, ...]
+    gaps: int
+    gap_seconds: float
+    lost: int
+    interpreted: int
+    skipped: int
+    device: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WindowDue:
+    """A window handed to the worker; its quality is known before its text."""
+
+    index: int
+    start: float
+    quality: Quality
+
+
+@dataclass(frozen=True)
+class TextPiece:
+    """Text as the model writes it."""
+
+    index: int
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class WindowResult:
+    """The end of a window: its interpretation, or the reason why there is none."""
+
+    index: int
+    start: float
+    interpretation: Interpretation | None
+    error: str | None = None
+
+
+Event = LiveState | WindowDue | TextPiece | WindowResult
+
+
+class WindowBuffer:
+    """The last `seconds` of signal by the device's clock; samples that never arrived are NaN."""
+
+    def __init__(self, leads: tuple[str, ...], fs: float, seconds: float) -> None:
+        self.leads, self.fs = leads, fs
+        self.capacity = math.ceil(seconds * fs)
+        self._ring: NDArray[np.float32] = np.full((len(leads), self.capacity), np.nan, np.float32)
+        self._origin: float | None = None
+        self._end = 0
+        self.gaps = 0
+        self.gap_samples = 0
+        self.lost = 0
+
+    @property
+    def end(self) -> float:
+        """Seconds on the device's clock just after the newest sample."""
+        return (self._origin or 0.0) + self._end / self.fs
+
+    @property
+    def held(self) -> float:
+        """Seconds since the first sample, gaps included."""
+        return self._end / self.fs
+
+    def append(self, block: Block) -> None:
+        """Put a block where its clock says. Raises DeviceError when leads, rate or clock contradict the past."""
+        if block.leads != self.leads or block.fs != self.fs:
+            raise DeviceError(
+                f"expected blocks of {len(self.leads)} leads at {self.fs:g} Hz as at the start, found "
+                f"{len(block.leads)} leads at {block.fs:g} Hz; start the stream again."
+            )
+        if self._origin is None:
+            self._origin = block.start
+        first = round((block.start - self._origin) * self.fs)
+        if block.lost == 0 and abs(first - self._end) <= 1:
+            first = self._end  # rounding of the clock, not a gap
+        if first < self._end:
+            raise DeviceError(
+                f"expected a block at {self.end:.3f} s or later, found one at {block.start:.3f} s: "
+                "the device's clock went back; start the stream again."
+            )
+        if first > self._end:
+            self.gaps += 1
+            self.gap_samples += first - self._end
+            self._write(np.full((len(self.leads), min(first - self._end, self.capacity)), np.nan, np.float32), first)
+        self.lost += block.lost
+        self._write(block.signal, first + block.signal.shape[1])
+
+    def _write(self, signal: NDArray[np.float32], end: int) -> None:
+        kept = signal[:, -self.capacity :]
+        columns = np.arange(end - kept.shape[1], end) % self.capacity
+        self._ring[:, columns] = kept
+        self._end = end
+
+    def last(self, seconds: float) -> Recording:
+        """The newest `seconds` (or all there is), shape (leads, samples), NaN in gaps."""
+        count = min(round(seconds * self.fs), self._end, self.capacity)
+        columns = np.arange(self._end - count, self._end) % self.capacity
+        return Recording(np.ascontiguousarray(self._ring[:, columns]), self.fs, self.leads, name="stream")
+
+
+def live_heart_rate(recording: Recording) -> float | None:
+    """Beats per minute from the median RR interval, None for fewer than three beats."""
+    beats = detect_beats(recording)
+    if len(beats) < 3:
+        return None
+    return float(60.0 * recording.fs / np.median(np.diff(beats)))
+
+
+class _Worker:
+    """The one thread that interprets; its text and result arrive in a queue."""
+
+    def __init__(self, assistant: Assistant) -> None:
+        self._assistant = assistant
+        self._pool = ThreadPoolExecutor(1, thread_name_prefix="uniecg-interpret")
+        self._running: Future[None] | None = None
+        self.events: SimpleQueue[Event] = SimpleQueue()
+        self.index = 0
+
+    @property
+    def busy(self) -> bool:
+        return self._running is not None and not self._running.done()
+
+    def start(self, recording: Recording, start: float) -> None:
+        self.index += 1
+        self._running = self._pool.submit(self._interpret, self.index, recording, start)
+
+    def _interpret(self, index: int, recording: Recording, start: float) -> None:
+        try:
+            result = self._assistant.interpret(recording, on_text=lambda text: self.events.put(TextPiece(index, text)))
+        except InputError as error:
+            self.events.put(WindowResult(index, start, None, str(error)))
+        else:
+            self.events.put(WindowResult(index, start, result))
+
+    def drain(self) -> Iterator[Event]:
+        """What has arrived. Raises what the interpretation raised, an unusable window aside."""
+        done = self._running if self._running is not None and self._running.done() else None
+        while True:
+            try:
+                yield self.events.get_nowait()
+            except Empty:
+                break
+        if done is not None:
+            done.result()
+
+    def finish(self) -> Iterator[Event]:
+        """Wait for the window in work and yield the rest."""
+        if self._running is not None:
+            self._running.exception()
+        yield from self.drain()
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+
+def stream(
+    blocks: Iterable[Block],
+    assistant: Assistant,
+    *,
+    interval: float = 10.0,
+    windows: int | None = None,
+    duration: float | None = None,
+) -> Iterator[Event]:
+    """Interpret what a device yields, until it ends, `windows` are done, or `duration` seconds of its clock passed.
+
+    interval: seconds between the ends of two windows, by the device's clock.
+    Raises DeviceError as the device does, after the window in work was yielded; InputError for bad options.
+    """
+    if not (interval > 0 and (windows is None or windows > 0) and (duration is None or duration > 0)):
+        raise InputError("expected a positive interval, number of windows and duration; give values above zero.")
+    worker = _Worker(assistant)
+    failure: UniecgError | None = None
+    loop = _Loop(worker, _window_seconds(assistant), interval, windows)
+    try:
+        iterator = iter(blocks)
+        while not loop.enough and (duration is None or loop.elapsed < duration):
+            try:
+                block = next(iterator)
+            except StopIteration:
+                break
+            except UniecgError as error:
+                failure = error
+                break
+            yield from loop.take(block, _counters(blocks))
+        for event in worker.finish():
+            yield loop.note(event)
+        if loop.buffer is not None:
+            yield loop.live(loop.buffer, _counters(blocks))
+        if failure is not None:
+            raise failure
+    finally:
+        worker.close()
+
+
+def _window_seconds(assistant: Assistant) -> float:
+    preprocessing = assistant.bundle.manifest.preprocessing
+    return preprocessing.samples / preprocessing.fs
+
+
+def _counters(source: object) -> dict[str, int]:
+    """The device's own counters, from its `stats`."""
+    stats: Any = getattr(source, "stats", None)
+    return asdict(stats) if is_dataclass(stats) and not isinstance(stats, type) else {}
+
+
+class _Loop:
+    """When the live state and the next window are due, and what was counted."""
+
+    def __init__(self, worker: _Worker, seconds: float, interval: float, windows: int | None) -> None:
+        self.worker, self.seconds, self.interval, self.windows = worker, seconds, interval, windows
+        self.buffer: WindowBuffer | None = None
+        self.electrodes_off: tuple[str, ...] = ()
+        self.next_live = LIVE_EVERY
+        self.next_window = seconds
+        self.interpreted = 0
+        self.skipped = 0
+
+    @property
+    def elapsed(self) -> float:
+        return 0.0 if self.buffer is None else self.buffer.held
+
+    @property
+    def enough(self) -> bool:
+        return self.windows is not None and self.worker.index >= self.windows
+
+    def take(self, block: Block, counters: dict[str, int]) -> Iterator[Event]:
+        if self.buffer is None:
+            self.buffer = WindowBuffer(block.leads, block.fs, max(self.seconds, LIVE_SECONDS))
+        self.buffer.append(block)
+        self.electrodes_off = block.electrodes_off
+        for event in self.worker.drain():
+            yield self.note(event)
+        # Arithmetic, not a loop, moves the due times on: a device's clock may jump by years.
+        if self.elapsed >= self.next_live:
+            self.next_live += LIVE_EVERY * (1 + math.floor((self.elapsed - self.next_live) / LIVE_EVERY))
+            yield self.live(self.buffer, counters)
+        if self.elapsed >= self.next_window:
+            missed = math.floor((self.elapsed - self.next_window) / self.interval)
+            self.next_window += self.interval * (1 + missed)
+            self.skipped += missed
+            yield from self._due(self.buffer)
+
+    def _due(self, buffer: WindowBuffer) -> Iterator[Event]:
+        if self.worker.busy:
+            self.skipped += 1
+            return
+        for event in self.worker.drain():
+            yield self.note(event)
+        recording = buffer.last(self.seconds)
+        start = buffer.end - recording.duration
+        yield WindowDue(self.worker.index + 1, start, assess(recording))
+        self.worker.start(recording, start)
+
+    def note(self, event: Event) -> Event:
+        if isinstance(event, WindowResult):
+            self.interpreted += event.interpretation is not None
+        return event
+
+    def live(self, buffer: WindowBuffer, counters: dict[str, int]) -> LiveState:
+        """Heart rate and quality over the last seconds, with every counter."""
+        recent = buffer.last(LIVE_SECONDS)
+        empty = not np.isfinite(recent.signal).any()
+        return LiveState(
+            time=buffer.end,
+            heart_rate=None if empty else live_heart_rate(recent),
+            quality=None if empty else assess(recent),
+            electrodes_off=self.electrodes_off,
+            gaps=buffer.gaps,
+            gap_seconds=buffer.gap_samples / buffer.fs,
+            lost=buffer.lost,
+            interpreted=self.interpreted,
+            skipped=self.skipped,
+            device=counters,
+        )

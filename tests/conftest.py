@@ -1,0 +1,40 @@
+"""Fixtures that every package's tests share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from uniecg_runtime.bundle import Bundle
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+
+@pytest.fixture(scope="session")
+def bundle() -> Bundle:
+    """The built-in bundle, or the one that $UNIECG_TEST_BUNDLE names."""
+    from uniecg_runtime.bundle import BUILT_IN, Bundle
+
+    return Bundle.open(os.environ.get("UNIECG_TEST_BUNDLE", BUILT_IN))
+
+
+@pytest.fixture(scope="session")
+def data_dir() -> Path:
+    """Real recordings, under $UNIECG_DATA; the test is skipped where there are none."""
+    named = os.environ.get("UNIECG_DATA")
+    if not named or not Path(named).is_dir():
+        pytest.skip("NO REAL RECORDINGS: set UNIECG_DATA to the folder of recordings to run this test")
+    return Path(named)
+
+
+def pytest_unconfigure() -> None:
+    """llama_cpp opens /dev/null when imported and leaves it to the interpreter, which warns."""
+    utils = sys.modules.get("llama_cpp._utils")
+    for name in ("outnull_file", "errnull_file"):
+        if utils is not None and hasattr(utils, name):
+            getattr(utils, name).close()

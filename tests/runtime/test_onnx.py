@@ -1,0 +1,122 @@
+"""Graphs in ONNX Runtime: what the manifest says is what runs, or it is an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper
+
+from uniecg_device.errors import BackendError, BundleError
+from uniecg_runtime.backends.onnx import Graph
+from uniecg_runtime.manifest import Artifact, Tensor
+
+X = Tensor(name="x", shape=(1, 3), dtype="float32")
+Y = Tensor(name="y", shape=(1, 3), dtype="float32")
+Z = Tensor(name="z", shape=(1, 3), dtype="float32")
+ONES = np.ones((1, 3), np.float32)
+
+
+def artifact(**changes: object) -> Artifact:
+    fields = {
+        "role": "encoder",
+        "file": "graph.onnx",
+        "sha256": "0" * 64,
+        "size": 1,
+        "backend": "onnxruntime",
+        "precision": "fp32",
+        "inputs": (X,),
+        "outputs": (Y, Z),
+    }
+    return Artifact(**{**fields, **changes})  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """y = log(x), z = x + x."""
+    tensors = {name: helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3]) for name in "xyz"}
+    nodes = [helper.make_node("Log", ["x"], ["y"]), helper.make_node("Add", ["x", "x"], ["z"])]
+    graph = helper.make_graph(nodes, "g", [tensors["x"]], [tensors["y"], tensors["z"]])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    file = tmp_path / "graph.onnx"
+    onnx.save(model, file)
+    return file
+
+
+def test_outputs_come_in_the_manifests_order(path: Path) -> None:
+    y, z = Graph(path, artifact()).run(x=ONES)
+    np.testing.assert_array_equal(y, 0 * ONES)
+    np.testing.assert_array_equal(z, 2 * ONES)
+    z, y = Graph(path, artifact(outputs=(Z, Y))).run(x=ONES)
+    np.testing.assert_array_equal(z, 2 * ONES)
+
+
+def test_the_provider_in_use_is_told(path: Path) -> None:
+    assert Graph(path, artifact()).provider == "CPUExecutionProvider"
+
+
+def test_a_provider_that_is_not_installed_is_an_error(path: Path) -> None:
+    with pytest.raises(BackendError, match=r"expected ONNX Runtime with NoSuchProvider, this installation has .*CPU"):
+        Graph(path, artifact(), provider="NoSuchProvider")
+
+
+def test_a_provider_that_onnx_runtime_silently_replaces_is_an_error(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = onnxruntime.InferenceSession
+
+    def replaced(file: str, options: object, providers: list[str]) -> object:
+        return real(file, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", replaced)
+    with pytest.raises(BackendError, match="to run on CUDAExecutionProvider, ONNX Runtime chose CPU"):
+        Graph(path, artifact(), provider="CUDAExecutionProvider")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"inputs": (Tensor(name="other", shape=(1, 3), dtype="float32"),)},
+        {"inputs": (Tensor(name="x", shape=(1, 4), dtype="float32"),)},
+        {"inputs": (Tensor(name="x", shape=(1, 3), dtype="int64"),)},
+        {"inputs": (X, Y)},
+        {"outputs": (Y,)},
+    ],
+)
+def test_a_graph_unlike_its_manifest_is_refused(path: Path, changes: dict[str, object]) -> None:
+    with pytest.raises(BundleError, match="as its manifest says"):
+        Graph(path, artifact(**changes))
+
+
+@pytest.mark.parametrize("data", [b"", b"not onnx", None])
+def test_a_damaged_file_is_a_bundle_error_and_nothing_is_printed(
+    path: Path, data: bytes | None, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path.write_bytes(path.read_bytes()[:40] if data is None else data)
+    with pytest.raises(BundleError, match=r"graph\.onnx, ONNX Runtime could not load it"):
+        Graph(path, artifact())
+    assert capfd.readouterr().err == ""
+
+
+def test_a_missing_file_is_a_bundle_error(tmp_path: Path) -> None:
+    with pytest.raises(BundleError, match="could not load it"):
+        Graph(tmp_path / "none.onnx", artifact())
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [{}, {"y": ONES}, {"x": ONES, "y": ONES}, {"x": ONES[0]}, {"x": ONES.astype(np.float64)}],
+    ids=["none", "wrong name", "too many", "shape", "dtype"],
+)
+def test_inputs_unlike_the_manifest_are_refused_before_they_run(path: Path, inputs: dict[str, np.ndarray]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        Graph(path, artifact()).run(**inputs)
+
+
+def test_numbers_that_are_not_finite_do_not_pass_silently(path: Path) -> None:
+    with pytest.raises(BackendError, match="finite"):
+        Graph(path, artifact()).run(x=np.array([[1, 0, -1]], np.float32))
