@@ -1,0 +1,167 @@
+"""Gates: does an artifact compute what torch computes, closely enough to be shipped?"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from tokenizers import Tokenizer
+from transformers import LlamaForCausalLM
+
+from uniecg_device.errors import InputError, UniecgError
+from uniecg_export.gguf_writer import Precision
+from uniecg_export.onnx_graphs import Source
+from uniecg_runtime import manifest
+from uniecg_runtime.backends.llama import LanguageModel
+from uniecg_runtime.backends.onnx import Graph
+from uniecg_runtime.verify import relative_error
+
+GRAPH_LIMIT = 1e-4  # float32 arithmetic in another order
+DISAGREEMENT_LIMITS: dict[Precision, float] = {"f16": 0.01, "q8_0": 0.03}  # top-1 token, per position
+STATE_LIMITS: dict[Precision, float] = {"f16": 0.01, "q8_0": 0.06}  # logits and hidden states, relative
+GATES = ("encoder", "condition", "denoiser", "decoder", "tokenizer", "language_model", "language_model_states")
+
+# What the model reads and writes, and what people type; no part of any training text.
+TEXTS = (
+    "Interpret this ECG.",
+    "HR 72 PR 160 QRS 92 QT 400 QTc 420 axis 45 RRSD 30; ST elevation V2 V3; T inversion V5 V6",
+    "HR 143 PR - QRS 88 QT 290 QTc - axis -30 RRSD 112",
+    "Heart rate 72 bpm (normal), RR intervals regular. PR interval 160 ms (normal). QRS 92 ms (normal). "
+    "QT 400 ms, QTc 420 ms (normal). Axis 45 degrees (normal). Conclusion: sinus rhythm; normal ECG.",
+    "Heart rate 131 bpm (fast), RR intervals irregular. PR interval not measurable. QRS 148 ms (wide). "
+    "ST depression in V4, V5 and V6. Conclusion: atrial fibrillation; complete left bundle branch block.",
+    "Generate an ECG with atrial fibrillation, heart rate 110, male, 70 years",
+    "Drawing: atrial fibrillation | rate 110 | sex male | age 70[ECG][ECG][ECG][ECG]",
+    "What's the QT interval? I'd say it isn't prolonged: 0.42 s, i.e. 420 ms @ 25 mm/s, 10 mm/mV (±0.05 mV).",
+    "<s><|user|>Is there a left bundle branch block?<|assistant|>No.</s><|user|>Draw one.<|assistant|>",
+    "Zeichne mir bitte ein EKG: Vorhofflimmern, 95/min, weiblich, 81 Jahre. Größe 1,72 m\n\n\tDanke!",
+    "心电图显示什么？ Что показывает ЭКГ? ΗΚΓ; ECG 🫀 naïve café 12½ µV 1e-5  trailing spaces   \r\n",  # noqa: RUF001
+    "a1b22c333 V1-V6 aVR/aVL (aVF) II,III;;...!!! __init__ $%&*",
+)
+
+
+@dataclass(frozen=True)
+class Parity:
+    """One gate: what was compared, how far apart it is, how far apart it may be."""
+
+    gate: str
+    what: str
+    error: float
+    limit: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the gate lets it pass; an error that is no number does not."""
+        return self.error <= self.limit
+
+
+class GateError(UniecgError):
+    """An artifact that is further from torch than its gate allows. `parities` holds all that was measured."""
+
+    def __init__(self, parities: Sequence[Parity]) -> None:
+        self.parities = tuple(parities)
+        failed = "; ".join(f"{p.gate}: {p.what} {p.error:.3g}, at most {p.limit:.3g}" for p in parities if not p.ok)
+        gates = [p.gate for p in parities if not p.ok and p.gate in GATES]
+        accept = (
+            f", or accept it with a reason that the manifest carries: --override {gates[0]}=REASON" if gates else ""
+        )
+        super().__init__(
+            f"the export is too far from the checkpoint ({failed}); nothing was written. Mend the checkpoint{accept}."
+        )
+
+
+def read_overrides(values: Iterable[str]) -> tuple[manifest.Override, ...]:
+    """Parse `gate=reason`. Raises InputError for an unknown gate or a missing reason."""
+    found = []
+    for value in values:
+        gate, _, reason = (part.strip() for part in value.partition("="))
+        if gate not in GATES or not reason:
+            raise InputError(f"expected --override GATE=REASON with a gate of {', '.join(GATES)}, found {value!r}.")
+        found.append(manifest.Override(gate=gate, reason=reason))
+    return tuple(found)
+
+
+def decide(parities: Sequence[Parity], overrides: Sequence[manifest.Override]) -> tuple[manifest.Override, ...]:
+    """The overrides that were needed. Raises GateError where a gate says no and none of them names it."""
+    failed = {parity.gate for parity in parities if not parity.ok}
+    if failed - {override.gate for override in overrides}:
+        raise GateError(parities)
+    return tuple(override for override in overrides if override.gate in failed)
+
+
+def graph_parity(source: Source, path: Path, artifact: manifest.Artifact, draws: int = 4) -> Parity:
+    """The graph in the runtime against torch on random inputs; the largest relative error of all outputs."""
+    graph = Graph(path, artifact)
+    errors = []
+    for seed in range(draws):
+        inputs = source.draw(np.random.default_rng(seed))
+        pairs = zip(graph.run(**inputs), source.run(inputs), strict=True)
+        errors += [relative_error(found, expected) for found, expected in pairs]
+    return Parity(source.role, "outputs, relative error", float(np.max(errors)), GRAPH_LIMIT)
+
+
+def tokenizer_parity(tokenizer: Tokenizer, model: LanguageModel, draws: int = 300) -> Parity:
+    """Token for token on `TEXTS` and random mixtures of them; the share of texts that differ."""
+    rng = random.Random(0)
+    letters = "".join(TEXTS) + "0123456789 .,;:|/-+()\n"
+    words = [word for text in TEXTS for word in text.split(" ")]
+    mixed = ["".join(rng.choices(letters, k=rng.randint(1, 60))) for _ in range(draws // 2)]
+    mixed += [" ".join(rng.choices(words, k=rng.randint(1, 20))) for _ in range(draws // 2)]
+    texts = [*TEXTS, *mixed]
+    differ = sum(model.tokenize(text) != tokenizer.encode(text, add_special_tokens=False).ids for text in texts)
+    return Parity("tokenizer", f"share of {len(texts)} texts that differ", differ / len(texts), 0.0)
+
+
+def language_model_parity(
+    torch_model: LlamaForCausalLM,
+    tokenizer: Tokenizer,
+    model: LanguageModel,
+    soft_tokens: NDArray[np.float32],
+    precision: Precision,
+) -> tuple[Parity, Parity]:
+    """llama.cpp against transformers, position by position, with and without soft tokens in front.
+
+    soft_tokens: float32 (n, width). Gives the share of positions whose likeliest next token differs, and
+    the relative error of logits over all positions.
+    """
+    rng = np.random.default_rng(0)
+    vocabulary = torch_model.config.vocab_size
+    passages = [tokenizer.encode(text, add_special_tokens=False).ids for text in TEXTS]
+    passages += [rng.integers(0, vocabulary, 64).tolist() for _ in range(2)]
+    found, expected = [], []
+    for prefix in (None, soft_tokens):
+        for ids in passages if prefix is None else passages[1:5]:
+            found.append(_each_next(model, prefix, ids))
+            expected.append(torch_logits(torch_model, prefix, ids))
+    a, b = np.concatenate(found), np.concatenate(expected)
+    differ = float((a.argmax(1) != b.argmax(1)).mean())
+    return (
+        Parity("language_model", f"share of {len(a)} top-1 tokens that differ", differ, DISAGREEMENT_LIMITS[precision]),
+        Parity("language_model_states", "logits, relative error", relative_error(a, b), STATE_LIMITS[precision]),
+    )
+
+
+def torch_logits(
+    model: LlamaForCausalLM, prefix: NDArray[np.float32] | None, ids: Sequence[int]
+) -> NDArray[np.float32]:
+    """transformers' logits after each of `ids`, behind an optional prefix of soft tokens: (len(ids), vocabulary)."""
+    with torch.inference_mode():
+        rows = model.get_input_embeddings()(torch.tensor([list(ids)]))
+        if prefix is not None:
+            rows = torch.cat([torch.from_numpy(prefix)[None], rows], 1)
+        logits: NDArray[Any] = model(inputs_embeds=rows).logits[0, -len(ids) :].numpy()
+    return logits
+
+
+def _each_next(model: LanguageModel, prefix: NDArray[np.float32] | None, ids: Sequence[int]) -> NDArray[np.float32]:
+    """llama.cpp's logits after each of `ids`, fed one by one as in generation."""
+    model.reset()
+    if prefix is not None:
+        model.feed_embeddings(prefix)
+    return np.stack([model.feed_tokens([token]) for token in ids])
