@@ -320,7 +320,8 @@ def load_config(folder: Path) -> NanoConfig:
     """Read config.json."""
     fields = json.loads((folder / "config.json").read_text())
     fields.pop("family")
-    return NanoConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()})
+    read: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
+    return NanoConfig(**read)
 
 
 def load_checkpoint(folder: Path) -> UniEcgNano:
