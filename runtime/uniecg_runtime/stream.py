@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 LIVE_SECONDS = 8.0
 LIVE_EVERY = 1.0
+FINISH_POLL = 0.02
 
 
 @dataclass(frozen=True)
@@ -186,9 +187,12 @@ class _Worker:
             done.result()
 
     def finish(self) -> Iterator[Event]:
-        """Wait for the window in work and yield the rest."""
-        if self._running is not None:
-            self._running.exception()
+        """Wait for the window in work, yielding what it writes."""
+        while self.busy:
+            try:
+                yield self.events.get(timeout=FINISH_POLL)
+            except Empty:
+                continue
         yield from self.drain()
 
     def close(self) -> None:

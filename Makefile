@@ -1,0 +1,56 @@
+# make demo   install the lean runtime into .venv and show everything in half a minute
+# make test   install everything into .venv-test, then lint, type-check and test
+# make bench  each stage's latency here, and the same model in torch beside it
+# make train  train uniecg-nano again and export it (hours on a CPU)
+
+PYTHON ?= python3
+export PYTHON
+
+SOURCES := pyproject.toml CMakeLists.txt tools/venv $(shell find device runtime export -type f \
+	-not -path '*/__pycache__/*' -not -path '*/.*')
+CPP := $(shell find device tests -name '*.cc' -o -name '*.h')
+CHECKPOINT ?= checkpoints/uniecg-nano
+TEST_BIN := .venv-test/bin
+UNIECG_DATA ?= $(HOME)/.cache/uniecg/data
+export UNIECG_DATA
+
+.PHONY: demo test lint test-python test-native bench train clean
+
+demo: .venv/.installed
+	.venv/bin/uniecg demo
+
+.venv/.installed: $(SOURCES)
+	tools/venv .venv plot
+
+.venv-test/.installed: $(SOURCES)
+	tools/venv .venv-test dev,export
+
+test: lint test-native test-python
+
+lint: .venv-test/.installed
+	$(TEST_BIN)/ruff check .
+	$(TEST_BIN)/ruff format --check .
+	$(TEST_BIN)/mypy
+	$(TEST_BIN)/clang-format --dry-run --Werror $(CPP)
+
+test-native: .venv-test/.installed
+	PATH="$(CURDIR)/$(TEST_BIN):$$PATH" cmake -S . -B build/native -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
+		-DUNIECG_TESTS=ON -DUNIECG_DEVELOPER=ON -DUNIECG_SANITIZE=ON
+	PATH="$(CURDIR)/$(TEST_BIN):$$PATH" cmake --build build/native
+	PATH="$(CURDIR)/$(TEST_BIN):$$PATH" ctest --test-dir build/native --output-on-failure
+
+# The installed packages are tested, not the source folders that pyproject.toml names for quick runs.
+test-python: .venv-test/.installed
+	$(TEST_BIN)/pytest -o pythonpath=
+
+bench: .venv-test/.installed
+	$(TEST_BIN)/uniecg bench
+	if [ -d $(CHECKPOINT) ]; then $(TEST_BIN)/python benchmarks/interpret_vs_torch.py $(CHECKPOINT); \
+	else echo "no checkpoint at $(CHECKPOINT), so no comparison with torch; make train, or give CHECKPOINT=..."; fi
+
+train: .venv-test/.installed
+	$(TEST_BIN)/python -m uniecg_export.training --data $(UNIECG_DATA) --out $(CHECKPOINT)
+	$(TEST_BIN)/uniecg export $(CHECKPOINT) --out $(CHECKPOINT).bundle
+
+clean:
+	rm -rf .venv .venv-test build dist demo-output

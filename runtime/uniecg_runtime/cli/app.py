@@ -1,0 +1,238 @@
+"""Commands and their options; what they do is in the modules beside this one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from uniecg_device.errors import UniecgError
+
+BUILT_IN = "uniecg-nano"
+
+app = typer.Typer(
+    name="uniecg",
+    help="12-lead ECG in, words out; words in, 12-lead ECG out. Research use, unconfirmed. Not a medical device.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+BundleOption = Annotated[str, typer.Option("--bundle", help="Bundle folder, or the built-in one by its name.")]
+BundleArgument = Annotated[str, typer.Argument(metavar="[BUNDLE]", help="Bundle folder, or a built-in name.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
+ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, max=256, help="CPU threads.")]
+OutOption = Annotated[Path | None, typer.Option("--out", help="Write the ECG: x.hea (WFDB) or x.csv.", dir_okay=False)]
+PlotOption = Annotated[Path | None, typer.Option("--plot", help="Draw the ECG on paper: x.png.", dir_okay=False)]
+SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same ECG.")]
+FsOption = Annotated[float | None, typer.Option("--fs", help="Sampling rate in Hz, where the file has none.")]
+UnitsOption = Annotated[
+    str | None, typer.Option("--units", help="mV, uV or standardised, where the file does not say.")
+]
+LeadsOption = Annotated[str | None, typer.Option("--leads", help="Lead names in the file's order: I,II,V1.")]
+SexOption = Annotated[str | None, typer.Option("--sex", help="male or female.")]
+AgeOption = Annotated[float | None, typer.Option("--age", help="Years, 0 to 120.")]
+RateOption = Annotated[float | None, typer.Option("--heart-rate", help="Beats per minute, 20 to 300.")]
+
+
+class Precision(StrEnum):
+    """How the language model's weights are stored."""
+
+    q8_0 = "q8_0"
+    f16 = "f16"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"uniecg-edge {version('uniecg-edge')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    """12-lead ECG in, words out; words in, 12-lead ECG out. Research use, unconfirmed. Not a medical device."""
+
+
+@app.command()
+def interpret(
+    records: Annotated[list[Path], typer.Argument(metavar="RECORD...", help="WFDB .hea, EDF/EDF+, CSV or NPY files.")],
+    bundle: BundleOption = BUILT_IN,
+    question: Annotated[str | None, typer.Option("--question", help="Ask this instead of a full reading.")] = None,
+    start: Annotated[float, typer.Option("--start", min=0, help="Seconds into the record.")] = 0.0,
+    fs: FsOption = None,
+    units: UnitsOption = None,
+    leads: LeadsOption = None,
+    threads: ThreadsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Read recordings and write what they show."""
+    from uniecg_runtime.cli import interpret as command
+
+    how = command.Reading(fs, units, leads, start, question)
+    raise typer.Exit(command.run(records, bundle, how, threads=threads, as_json=json))
+
+
+@app.command()
+def generate(
+    text: Annotated[str, typer.Argument(help='What to draw: "atrial fibrillation, heart rate 110".')],
+    bundle: BundleOption = BUILT_IN,
+    sex: SexOption = None,
+    age: AgeOption = None,
+    heart_rate: RateOption = None,
+    seed: SeedOption = 0,
+    steps: Annotated[int | None, typer.Option("--steps", min=1, max=1000, help="Denoising steps.")] = None,
+    guidance: Annotated[float | None, typer.Option("--guidance", help="How strongly the text steers.")] = None,
+    out: OutOption = None,
+    plot: PlotOption = None,
+    threads: ThreadsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Draw a synthetic 12-lead ECG from words."""
+    from uniecg_runtime.cli import generate as command
+
+    wish = command.Wish(text, sex, age, heart_rate, seed, steps, guidance)
+    command.run(wish, bundle, out=out, plot=plot, threads=threads, as_json=json)
+
+
+@app.command()
+def chat(
+    record: Annotated[Path | None, typer.Argument(metavar="[RECORD]", help="A recording to talk about.")] = None,
+    ask: Annotated[str | None, typer.Option("--ask", help="Ask once, print the answer and leave.")] = None,
+    bundle: BundleOption = BUILT_IN,
+    fs: FsOption = None,
+    units: UnitsOption = None,
+    leads: LeadsOption = None,
+    out: OutOption = None,
+    plot: PlotOption = None,
+    threads: ThreadsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Talk with the model, which decides by itself whether to explain or to draw."""
+    from uniecg_runtime.cli import chat as command
+
+    keep = command.Keep(out, plot)
+    command.run(record, ask, bundle, (fs, units, leads), keep, threads=threads, as_json=json)
+
+
+@app.command()
+def stream(
+    device: Annotated[str, typer.Option("--device", help="Device profile: a name, or a TOML file.")],
+    port: Annotated[str, typer.Option("--port", help="/dev/ttyUSB0, socket://host:port, rfc2217://host:port.")],
+    bundle: BundleOption = BUILT_IN,
+    interval: Annotated[float, typer.Option("--interval", help="Seconds between interpretations.")] = 10.0,
+    windows: Annotated[int | None, typer.Option("--windows", min=1, help="Stop after this many windows.")] = None,
+    duration: Annotated[float | None, typer.Option("--duration", help="Stop after this many seconds.")] = None,
+    threads: ThreadsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Read a device live: heart rate and quality each second, an interpretation per window."""
+    from uniecg_runtime.cli import stream as command
+
+    limits = command.Limits(interval, windows, duration)
+    command.run(device, port, bundle, limits, threads=threads, as_json=json)
+
+
+@app.command()
+def simulate(
+    device: Annotated[str, typer.Option("--device", help="Device profile to play: a name, or a TOML file.")],
+    record: Annotated[Path | None, typer.Argument(metavar="[RECORD]", help="Recording to play.")] = None,
+    heart_rate: Annotated[float, typer.Option("--heart-rate", help="Of the simulated ECG, without RECORD.")] = 72.0,
+    rhythm: Annotated[str, typer.Option("--rhythm", help="Of the simulated ECG, without RECORD.")] = "sinus",
+    speed: Annotated[float, typer.Option("--speed", help="1 is the device's own pace.")] = 1.0,
+    tcp: Annotated[int | None, typer.Option("--tcp", min=1, max=65535, help="Serve a TCP port, not a pty.")] = None,
+    fs: FsOption = None,
+    units: UnitsOption = None,
+    leads: LeadsOption = None,
+) -> None:
+    """Be a device: send its exact wire bytes over a pty, whose path is printed."""
+    from uniecg_runtime.cli import simulate as command
+
+    command.run(device, record, (fs, units, leads), command.Source(heart_rate, rhythm), speed=speed, tcp=tcp)
+
+
+@app.command()
+def export(
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="config.json, safetensors, tokenizer.json.")],
+    out: Annotated[Path, typer.Option("--out", help="Bundle folder to write.")],
+    precision: Annotated[Precision, typer.Option("--precision", help="Of the language model.")] = Precision.q8_0,
+    override: Annotated[
+        list[str] | None, typer.Option("--override", help="Let a gate pass: GATE=REASON. The manifest records it.")
+    ] = None,
+) -> None:
+    """Turn a trained checkpoint into a bundle (needs the `export` extra)."""
+    from uniecg_runtime.cli import tools
+
+    tools.export(checkpoint, out, precision.value, override or [])
+
+
+@app.command()
+def verify(bundle: BundleArgument = BUILT_IN, json: JsonOption = False) -> None:
+    """Check a bundle: hashes, and each artifact against its golden vectors."""
+    from uniecg_runtime.cli import tools
+
+    raise typer.Exit(tools.verify(bundle, as_json=json))
+
+
+@app.command()
+def doctor(bundle: BundleOption = BUILT_IN, json: JsonOption = False) -> None:
+    """Look at this machine: versions, providers in use, threads, memory, serial ports, bundle."""
+    from uniecg_runtime.cli import tools
+
+    raise typer.Exit(tools.doctor(bundle, as_json=json))
+
+
+@app.command()
+def bench(
+    bundle: BundleArgument = BUILT_IN,
+    runs: Annotated[int, typer.Option("--runs", min=1, max=10000, help="Repetitions that count.")] = 20,
+    warm_up: Annotated[int, typer.Option("--warm-up", min=0, max=1000, help="Repetitions before.")] = 2,
+    threads: ThreadsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure each stage here: median, p90, p99, peak memory."""
+    from uniecg_runtime.cli import tools
+
+    tools.bench(bundle, runs, warm_up, threads, as_json=json)
+
+
+@app.command()
+def demo(
+    bundle: BundleOption = BUILT_IN,
+    folder: Annotated[Path, typer.Option("--folder", help="Where the drawn ECG goes.")] = Path("demo-output"),
+) -> None:
+    """Half a minute of everything: a simulated device, live reading, and a drawn ECG."""
+    from uniecg_runtime.cli import demo as command
+
+    command.run(bundle, folder)
+
+
+def main() -> None:
+    """Run the command line: exit 0, 1 with one `error:` line, 2 for wrong usage, 130 after Ctrl-C."""
+    try:
+        app()
+    except UniecgError as error:
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)
+    finally:
+        _flush()
+
+
+def _flush() -> None:
+    """A reader that went away (`uniecg ... | head`) is no error worth a traceback at exit."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

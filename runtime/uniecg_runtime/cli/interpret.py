@@ -1,0 +1,71 @@
+"""`uniecg interpret`: recordings in, what they show out."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from uniecg_device.errors import InputError
+from uniecg_runtime.cli.output import (
+    after_text,
+    describe,
+    say,
+    say_json,
+    split_leads,
+)
+
+if TYPE_CHECKING:
+    from uniecg_runtime.assistant import Assistant
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read the files where they do not say, and what to ask."""
+
+    fs: float | None
+    units: str | None
+    leads: str | None
+    start: float
+    question: str | None
+
+
+def run(records: list[Path], source: str, how: Reading, *, threads: int | None, as_json: bool) -> int:
+    """Interpret each record; a bad one is reported and the others go on. Returns the exit code."""
+    from uniecg_runtime.assistant import Assistant
+    from uniecg_runtime.bundle import Bundle
+
+    assistant = Assistant(Bundle.open(source), threads=threads)
+    failed = False
+    for record in records:
+        try:
+            _one(assistant, record, how, as_json=as_json)
+        except InputError as error:
+            failed = True
+            print(f"error: {record}: {' '.join(str(error).split())}", file=sys.stderr)
+    return int(failed)
+
+
+def _one(assistant: Assistant, record: Path, how: Reading, *, as_json: bool) -> None:
+    from uniecg_runtime.formats.read import read_recording
+
+    preprocessing = assistant.bundle.manifest.preprocessing
+    recording = read_recording(
+        record,
+        fs=how.fs,
+        units=how.units,
+        leads=split_leads(how.leads),
+        start=how.start,
+        seconds=preprocessing.samples / preprocessing.fs,  # a day of Holter need not fit in memory
+    )
+    recording = replace(recording, name=str(record))
+    if as_json:
+        result = assistant.interpret(recording, question=how.question)
+        say_json({**result.to_json(), "start": how.start})
+        return
+    say(f"{record}: {describe(recording)}, from {how.start:g} s")
+    result = assistant.interpret(recording, question=how.question, on_text=lambda text: say(text, end=""))
+    say()
+    for line in after_text(result):
+        say(line)

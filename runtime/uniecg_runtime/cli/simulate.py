@@ -1,0 +1,64 @@
+"""`uniecg simulate`: a device that is not there, with its exact wire bytes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from uniecg_runtime.cli.output import describe, say, split_leads
+
+if TYPE_CHECKING:
+    from uniecg_device.signals import Recording
+
+SIMULATED_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Source:
+    """The simulated ECG that is played where no recording is given."""
+
+    heart_rate: float
+    rhythm: str
+
+
+def run(
+    profile: str,
+    record: Path | None,
+    how: tuple[float | None, str | None, str | None],
+    source: Source,
+    *,
+    speed: float,
+    tcp: int | None,
+) -> None:
+    """Play the recording over and over until Ctrl-C; the first line printed is the port to connect to."""
+    from uniecg_device.errors import InputError
+    from uniecg_device.simulator import Simulator
+
+    if not 0 < speed <= 1000:
+        raise InputError(f"expected --speed above 0 and up to 1000, found {speed:g}; 1 is the device's own pace.")
+    recording = _made(source) if record is None else _read(record, how)
+    with Simulator(profile, recording, listen="pty" if tcp is None else f"127.0.0.1:{tcp}", speed=speed) as device:
+        say(device.url)
+        say(f"{device.profile.title}: {describe(recording)}, over and over; Ctrl-C ends it")
+        if device.clipped:
+            say(f"{device.clipped} samples exceed the device's range and are cut off, as its converter would")
+        say(f"try: uniecg stream --device {profile} --port {device.url}")
+        while True:
+            time.sleep(1)
+
+
+def _read(record: Path, how: tuple[float | None, str | None, str | None]) -> Recording:
+    from uniecg_runtime.formats.read import read_recording
+
+    fs, units, leads = how
+    return read_recording(record, fs=fs, units=units, leads=split_leads(leads))
+
+
+def _made(source: Source) -> Recording:
+    from uniecg_device.parametric import ParametricEcg, simulate
+
+    # ParametricEcg itself refuses a rhythm that it does not know.
+    ecg = ParametricEcg(heart_rate=source.heart_rate, rhythm=cast(Any, source.rhythm))
+    return simulate(ecg, SIMULATED_SECONDS, 500.0, 0)
