@@ -14,7 +14,7 @@ TEST_BIN := .venv-test/bin
 UNIECG_DATA ?= $(HOME)/.cache/uniecg/data
 export UNIECG_DATA
 
-.PHONY: demo test lint test-python test-native bench train clean
+.PHONY: demo test lint test-python bench train clean
 
 demo: .venv/.installed
 	.venv/bin/uniecg demo
@@ -25,7 +25,7 @@ demo: .venv/.installed
 .venv-test/.installed: $(SOURCES)
 	tools/venv .venv-test dev,export
 
-test: lint test-native test-python
+test: lint test-python
 
 lint: .venv-test/.installed
 	$(TEST_BIN)/ruff check .
@@ -33,15 +33,10 @@ lint: .venv-test/.installed
 	$(TEST_BIN)/mypy
 	$(TEST_BIN)/clang-format --dry-run --Werror $(CPP)
 
-test-native: .venv-test/.installed
-	PATH="$(CURDIR)/$(TEST_BIN):$$PATH" cmake -S . -B build/native -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo \
-		-DUNIECG_TESTS=ON -DUNIECG_DEVELOPER=ON -DUNIECG_SANITIZE=ON
-	PATH="$(CURDIR)/$(TEST_BIN):$$PATH" cmake --build build/native
-	PATH="$(CURDIR)/$(TEST_BIN):$$PATH" ctest --test-dir build/native --output-on-failure
-
-# The installed packages are tested, not the source folders that pyproject.toml names for quick runs.
+# The installed packages are tested, not the source folders that pyproject.toml names for quick runs. One
+# of the tests builds the C++ tests with sanitizers and runs ctest; its cmake and ninja are in the environment.
 test-python: .venv-test/.installed
-	$(TEST_BIN)/pytest -o pythonpath=
+	PATH="$(CURDIR)/$(TEST_BIN):$$PATH" $(TEST_BIN)/pytest -o pythonpath=
 
 bench: .venv-test/.installed
 	$(TEST_BIN)/uniecg bench

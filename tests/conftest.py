@@ -8,11 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from uniecg_runtime.bundle import Bundle
 
 sys.path.insert(0, str(Path(__file__).parent))
+# A busy machine is no failure; what must be quick has a test that says so.
+settings.register_profile("uniecg", deadline=None)
+settings.load_profile("uniecg")
 
 
 @pytest.fixture(scope="session")

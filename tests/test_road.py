@@ -79,8 +79,8 @@ def test_a_device_that_falls_silent_ends_the_stream_after_what_it_sent(assistant
     ecg = simulate(ParametricEcg(heart_rate=RATE), 11.0, 500.0, 2)
     events = []
     with (
-        Simulator(DEVICE, ecg, speed=8.0, loop=False) as simulated,
-        open_device(DEVICE, simulated.url, silence_seconds=0.5) as device,
+        Simulator(DEVICE, ecg, speed=4.0, loop=False) as simulated,
+        open_device(DEVICE, simulated.url, silence_seconds=3) as device,
         pytest.raises(DeviceError, match="silent"),
     ):
         for event in stream(device, assistant):

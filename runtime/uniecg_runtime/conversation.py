@@ -142,8 +142,7 @@ class Dialogue:
         parts += [self.model.tokenize(forced)] if forced else []
         self._check_room(sum(map(len, parts)), len(self.model.tokenize(question, special=False)), answer)
         for part in _joined(parts):
-            feed = self.model.feed_embeddings if isinstance(part, np.ndarray) else self.model.feed_tokens
-            logits = feed(part)  # type: ignore[operator]
+            logits = self.model.feed_embeddings(part) if isinstance(part, np.ndarray) else self.model.feed_tokens(part)
         return logits
 
     def _parts(

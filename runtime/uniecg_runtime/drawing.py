@@ -80,8 +80,8 @@ def read_line(line: str) -> Scalars:
         elif key in ("rate", "age") and value.isascii() and value.isdigit() and len(value) <= 3:
             low, high = RATES if key == "rate" else AGES
             if low <= int(value) <= high:
-                field = "heart_rate" if key == "rate" else "age"
-                said = replace(said, **{field: float(value)})
+                number = float(value)
+                said = replace(said, heart_rate=number) if key == "rate" else replace(said, age=number)
     return said
 
 

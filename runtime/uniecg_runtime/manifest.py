@@ -26,7 +26,7 @@ class Plain(Struct, frozen=True, forbid_unknown_fields=True):
     """Base of every struct here: immutable, unknown fields refused."""
 
 
-class Tensor(Plain):
+class Tensor(Plain, frozen=True):
     """One input or output of a graph; shapes are fixed."""
 
     name: str
@@ -34,7 +34,7 @@ class Tensor(Plain):
     dtype: str
 
 
-class Artifact(Plain):
+class Artifact(Plain, frozen=True):
     """A file that plays a role."""
 
     role: Role
@@ -47,7 +47,7 @@ class Artifact(Plain):
     outputs: tuple[Tensor, ...] = ()
 
 
-class Preprocessing(Plain):
+class Preprocessing(Plain, frozen=True):
     """From a recording to the encoder's input.
 
     Resample to `fs`, band-pass `highpass_hz`..`lowpass_hz` (zero phase), cut `samples`, then per
@@ -65,7 +65,7 @@ class Preprocessing(Plain):
     missing_lead: Literal["derive_then_zero"]
 
 
-class Feature(Plain):
+class Feature(Plain, frozen=True):
     """A measured value that the prompt carries as text: `name` in Measurements, `label` in the prompt."""
 
     name: str
@@ -73,7 +73,7 @@ class Feature(Plain):
     decimals: int = 0
 
 
-class Prompt(Plain):
+class Prompt(Plain, frozen=True):
     """How a turn is written. `{question}`, `{signal}` (soft tokens) and `{measurements}` are filled in.
 
     `first_turn_with_signal` opens a conversation about a recording, `first_turn` one without,
@@ -92,7 +92,7 @@ class Prompt(Plain):
     max_new_tokens: Count
 
 
-class Statement(Plain):
+class Statement(Plain, frozen=True):
     """A label the language model was trained on, asked as one token that continues the prompt."""
 
     label: str
@@ -100,7 +100,7 @@ class Statement(Plain):
     token: str
 
 
-class Statements(Plain):
+class Statements(Plain, frozen=True):
     """P(label) = softmax over the `yes` and `no` tokens' logits right after the label's token."""
 
     yes_token: str
@@ -108,7 +108,7 @@ class Statements(Plain):
     items: tuple[Statement, ...]
 
 
-class Generation(Plain):
+class Generation(Plain, frozen=True):
     """From `[ECG]` tokens to leads: token, how many, and the sampler of the denoiser."""
 
     token: str
@@ -123,7 +123,7 @@ class Generation(Plain):
     leads: tuple[str, ...]
 
 
-class Golden(Plain):
+class Golden(Plain, frozen=True):
     """An input with its expected output, for `verify`. Arrays live in the golden file as
     `<role>.in.<tensor>` and `<role>.out.<tensor>`; error is max |a-b| / max |b|."""
 
@@ -131,7 +131,7 @@ class Golden(Plain):
     tolerance: Positive
 
 
-class Figure(Plain):
+class Figure(Plain, frozen=True):
     """A measured figure: what, on which split of how many, with a 95 % interval where it has one."""
 
     name: str
@@ -143,14 +143,14 @@ class Figure(Plain):
     note: str = ""
 
 
-class Override(Plain):
+class Override(Plain, frozen=True):
     """A gate that said no and was told to let it pass."""
 
     gate: str
     reason: str
 
 
-class Provenance(Plain):
+class Provenance(Plain, frozen=True):
     """Where the weights came from."""
 
     family: str
@@ -161,7 +161,7 @@ class Provenance(Plain):
     paper: str = ""
 
 
-class Manifest(Plain):
+class Manifest(Plain, frozen=True):
     """manifest.json."""
 
     schema_version: int

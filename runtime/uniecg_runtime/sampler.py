@@ -60,7 +60,7 @@ def sample(
     for step in range(steps):
         v = velocity(x, step / steps)
         if generation.solver == "heun":
-            v = (v + velocity(x + v * dt, (step + 1) / steps)) / 2
+            v = np.float32(0.5) * (v + velocity(x + v * dt, (step + 1) / steps))
         x = x + v * dt
     return x
 

@@ -110,7 +110,9 @@ class Encoder(nn.Module):
 
 
 class Condition(nn.Module):
-    """Hidden states at `[ECG]` (B,K,256) and scalars (B,6) -> the denoiser's condition (B,256).
+    """Hidden states at `[ECG]` (B,K,256) and scalars (B,6) -> the denoiser's condition (B,258).
+
+    Its last two columns are the rate in beats per second and whether it is known: the denoiser's clock.
 
     Scalars are pairs (value, known): sex (male 1, female 0), age / 100, heart rate / 100.
     `label_embedding` is the space that stage two aligns the hidden states with.
@@ -138,8 +140,8 @@ class Condition(nn.Module):
         known = scalars * scalars[:, [1, 1, 3, 3, 5, 5]]
         angle = known[:, 4:5] * self.frequencies
         rate = torch.cat([angle.sin(), angle.cos()], 1) * known[:, 5:6]
-        combined: Tensor = self.combine(torch.cat([embedding, known, rate], 1))
-        return combined
+        combined = self.combine(torch.cat([embedding, known, rate], 1))
+        return torch.cat([combined, known[:, 4:5] * (100 / 60), known[:, 5:6]], 1)
 
     def forward(self, states: Tensor, scalars: Tensor) -> Tensor:
         return self.from_embedding(self.align(states.flatten(1)), scalars)
@@ -169,9 +171,11 @@ class DenoiserBlock(nn.Module):
 
 
 class Denoiser(nn.Module):
-    """Velocity of the rectified flow (arXiv 2209.03003): latent (B,20,80), time (B,), condition (B,256).
+    """Velocity of the rectified flow (arXiv 2209.03003): latent (B,20,80), time (B,), condition (B,258).
 
-    40 transformer positions of 250 ms, two latent steps each.
+    40 transformer positions of 250 ms, two latent steps each. Beside its place, each position is told
+    the phase of a clock that ticks at the asked rate (three harmonics), so that beats keep time over
+    10 s without having been counted; strips begin at the same phase in training.
 
     `guided` is what is exported: classifier-free guidance (arXiv 2207.12598) inside the graph.
     """
@@ -182,6 +186,11 @@ class Denoiser(nn.Module):
         self.enter = nn.Conv1d(config.latent_channels, width, 4, 2, 1)
         self.position = nn.Parameter(torch.randn(1, config.latent_length // 2, width) * 0.02)
         self.register_buffer("frequencies", torch.exp(torch.linspace(0, math.log(1000.0), 64)), persistent=False)
+        seconds = (torch.arange(config.latent_length // 2).float() + 0.5) * 2 * config.samples / config.latent_length
+        phase = 2 * math.pi * seconds[:, None] / config.fs * torch.arange(1, 4).float()
+        self.register_buffer("phase", phase, persistent=False)
+        self.clock = nn.Linear(6, width, bias=False)
+        nn.init.zeros_(self.clock.weight)
         self.time = nn.Sequential(nn.Linear(128, width), nn.SiLU(), nn.Linear(width, width))
         self.null = nn.Parameter(torch.randn(width) * 0.02)
         self.modulate = nn.Sequential(nn.SiLU(), nn.Linear(width, 6 * width))
@@ -189,18 +198,25 @@ class Denoiser(nn.Module):
         self.leave = nn.ConvTranspose1d(width, config.latent_channels, 4, 2, 1)
 
     def forward(self, latent: Tensor, time: Tensor, condition: Tensor) -> Tensor:
+        condition, rate, known = condition.split((condition.shape[1] - 2, 1, 1), 1)
         angle = time[:, None] * self.frequencies
         c = self.time(torch.cat([angle.sin(), angle.cos()], 1)) + condition
         shared = self.modulate(c).unflatten(1, (6, -1))
-        x = self.enter(latent).transpose(1, 2) + self.position
+        beat = rate[:, :, None] * self.phase
+        clock = torch.cat([beat.sin(), beat.cos()], 2) * known[:, :, None]
+        x = self.enter(latent).transpose(1, 2) + self.position + self.clock(clock)
         for block in self.blocks:
             x = block(x, shared)
         velocity: Tensor = self.leave(functional.layer_norm(x, x.shape[-1:]).transpose(1, 2))
         return velocity
 
+    def nothing(self, condition: Tensor) -> Tensor:
+        """The condition that says nothing, for as many rows: the learned null and a stopped clock."""
+        return torch.cat([self.null.expand(len(condition), -1), torch.zeros_like(condition[:, -2:])], 1)
+
     def guided(self, latent: Tensor, time: Tensor, condition: Tensor, guidance: Tensor) -> Tensor:
-        """(1,20,80), (1,), (1,256), (1,) -> (1,20,80); guidance 1 is the plain conditional velocity."""
-        both = torch.cat([condition, self.null[None]], 0)
+        """(1,20,80), (1,), (1,258), (1,) -> (1,20,80); guidance 1 is the plain conditional velocity."""
+        both = torch.cat([condition, self.nothing(condition)], 0)
         velocity = self(latent.expand(2, -1, -1), time.expand(2), both)
         return velocity[1:] + guidance[:, None, None] * (velocity[:1] - velocity[1:])
 

@@ -35,7 +35,7 @@ def sources(model: UniEcgNano) -> tuple[Source, ...]:
         return {
             "latent": _latent(rng, config),
             "time": rng.uniform(0, 1, 1).astype(np.float32),
-            "condition": _normal(rng, 1, config.width),
+            "condition": np.concatenate([_normal(rng, 1, config.width), np.array([[1.4, 1.0]], np.float32)], 1),
             "guidance": np.array([config.guidance], np.float32),
         }
 

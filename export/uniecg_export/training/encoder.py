@@ -82,7 +82,8 @@ def pretrain_encoder(
         mix = torch.from_numpy(generator.beta(0.3, 0.3, (len(signal), 1)).astype(np.float32)).to(device())
         mix = torch.maximum(mix, 1 - mix)
         other = torch.from_numpy(generator.permutation(len(signal))).to(device())
-        signal = mix[:, :, None] * signal + (1 - mix[:, :, None]) * signal[other]
+        # A lead that this record lacks stays missing, whatever the other brings.
+        signal = (mix[:, :, None] * signal + (1 - mix[:, :, None]) * signal[other]) * facts[:, :, :1]
         labels, known = mix * labels + (1 - mix) * labels[other], known * known[other]
         logits = head(functional.gelu(encoder.features(signal, facts)[1]))
         each = functional.binary_cross_entropy_with_logits(logits.float(), labels, reduction="none")

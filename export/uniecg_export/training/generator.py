@@ -21,7 +21,7 @@ from uniecg_device.signals import INDEPENDENT_LEADS, LEADS
 from uniecg_export.families.uniecg_nano import NanoConfig, UniEcgNano
 from uniecg_export.training.labels import NAMES
 from uniecg_export.training.loop import device, run_stage
-from uniecg_export.training.records import Records
+from uniecg_export.training.records import Records, draw_weights
 from uniecg_export.training.texts import choose_subset
 
 ROWS = [LEADS.index(lead) for lead in INDEPENDENT_LEADS]
@@ -55,7 +55,7 @@ def strips(records: Records, simulated: Records, config: NanoConfig) -> Strips:
         labels=np.concatenate([p.labels for p in parts]),
         age=np.concatenate([p.age for p in parts]),
         sex=np.concatenate([p.sex for p in parts]),
-        weight=np.concatenate([0.8 * weights[0] / weights[0].sum(), 0.2 * weights[1] / weights[1].sum()]),
+        weight=draw_weights(weights, (0.8, 0.2)),
     )
 
 
@@ -74,7 +74,7 @@ def _scales(records: Records, reference: Records, config: NanoConfig) -> NDArray
     for row in np.flatnonzero(facts[:, :, 1].min(1) == 0):
         ratio = _limb_log_ratio(records.signal[row])
         imputed = mean if ratio is None else mean + gain * (ratio - contrast @ mean)
-        scale[row] = np.exp(imputed)
+        scale[row] = np.where(facts[row, :, 1] == 0, np.exp(imputed), scale[row])
     return scale.astype(np.float32)
 
 
@@ -92,7 +92,7 @@ def stretched(
 
     Whole beats are repeated, spliced with a 40 ms cross-fade before P, so that 10 s stay full.
     """
-    lead = round(BEAT_LEAD_S * fs)
+    lead = round(BEAT_LEAD_S * fs * factor)  # so that R comes at the same time after stretching: the clock's zero
     inside = beats[(beats >= lead) & (beats < strip.shape[1] - lead)]
     if len(inside) < 4:
         return None
@@ -185,7 +185,7 @@ def train_flow(model: UniEcgNano, data: Strips, work: Path, steps: int, seconds:
         embedding = embedding + 0.05 * torch.randn_like(embedding)
         condition = model.condition.from_embedding(embedding, scalars.to(device()))
         drop = (torch.rand(len(rows), 1, device=device()) < 0.1).float()
-        condition = condition * (1 - drop) + model.denoiser.null * drop
+        condition = condition * (1 - drop) + model.denoiser.nothing(condition) * drop
         noise = torch.randn_like(latent)
         time = torch.sigmoid(torch.randn(len(rows), device=device()))
         mixed = (1 - time[:, None, None]) * noise + time[:, None, None] * latent

@@ -57,9 +57,9 @@ def run_stage(
             return
         optimizer.load_state_dict(state["optimizer"])
         mean = state["mean"]
-    log = (work / f"{name}.jsonl").open("a")
     started, last_saved = time.monotonic() - spent, time.monotonic()
     sums: dict[str, float] = {}
+    summed = 0
     for step in range(done, steps):
         progress = max(step / steps, (time.monotonic() - started) / seconds)
         if progress >= 1:
@@ -81,15 +81,16 @@ def run_stage(
             _blend(weights, modules[key].state_dict(), min(average, (step + 1) / (step + 10)))
         for key, value in terms.items():
             sums[key] = sums.get(key, 0.0) + float(value.detach())
+        summed += 1
         if (step + 1) % 50 == 0:
             spent = time.monotonic() - started
-            line = {"step": step + 1, "s": round(spent), **{k: round(v / 50, 4) for k, v in sums.items()}}
+            line = {"step": step + 1, "s": round(spent), **{k: round(v / summed, 4) for k, v in sums.items()}}
             if score is not None and (step + 1) % 500 == 0:
                 line |= {k: round(v, 4) for k, v in _scored(modules, score).items()}
             print(name, json.dumps(line), flush=True)
-            log.write(json.dumps(line) + "\n")
-            log.flush()
-            sums = {}
+            with (work / f"{name}.jsonl").open("a") as log:
+                log.write(json.dumps(line) + "\n")
+            sums, summed = {}, 0
         if time.monotonic() - last_saved > 120:
             _save(state_file, modules, optimizer, mean, step + 1, time.monotonic() - started, False)
             last_saved = time.monotonic()

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -68,6 +69,16 @@ def load_simulated(count: int, cache: Path, config: NanoConfig) -> Records:
     """`count` simulated records, through the same preprocessing; later calls read `cache`."""
     made = (("simulated", *simulated_record(seed)) for seed in range(count))
     return _cached(lambda: _prepare(made, config), cache)
+
+
+def draw_weights(groups: Sequence[NDArray[Any]], shares: Sequence[float]) -> NDArray[np.float64]:
+    """How often each record of the groups is drawn: in proportion within a group, each group its share."""
+    parts = [
+        share * group.astype(np.float64) / group.sum(dtype=np.float64)
+        for group, share in zip(groups, shares, strict=True)
+    ]
+    weights = np.concatenate(parts)
+    return np.asarray(weights / weights.sum())
 
 
 def _cached(make: Callable[[], Records], cache: Path) -> Records:

@@ -3,7 +3,7 @@
 Interpretation: encoder, projector and language model learn to write evidence and conclusion, and to
 answer statements. Alignment: the language model learns to answer a request to draw with a
 specification and `[ECG]` tokens whose hidden states land in the generator's condition space, while
-it goes on rehearsing the first stage.
+it goes on rehearsing the first stage every fourth step.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from uniecg_export.training.dialogues import about_record, to_draw, without_reco
 from uniecg_export.training.encoder import augment, auroc
 from uniecg_export.training.labels import NAMES
 from uniecg_export.training.loop import device, run_stage
-from uniecg_export.training.records import Records
+from uniecg_export.training.records import Records, draw_weights
 from uniecg_export.training.sequences import IGNORE, Batch, Turn, Writer, hidden_states, to_device
 
 
@@ -93,7 +93,7 @@ def train_alignment(
 
     def loss(step: int) -> Mapping[str, Tensor]:
         generator, rng = np.random.default_rng((31, step)), Random(step * 7919 + 31)
-        turns, told = _requests(rng, generator, pool, label_sets, 24)
+        turns, told = _requests(rng, generator, pool, label_sets, 32)
         turns = turns + [without_record(rng) for _ in range(6)]
         batch = to_device(writer.batch(turns), device())
         states = hidden_states(model.language_model, batch, _frozen_tokens(model, pool, turns))
@@ -101,10 +101,12 @@ def train_alignment(
         drawn = states[batch.draw].reshape(len(told), model.config.ecg_tokens, -1)
         aligned = model.condition.align(drawn.flatten(1)).float()
         target = model.condition.label_embedding(torch.stack(told).to(device())).float()
-        terms["align"] = (aligned - target).square().mean()
-        again = _rehearsal(rng, generator, pool, draw, 6)
-        for name, value in _text_terms(model, writer, pool, again, generator).items():
-            terms[f"again_{name}"] = value
+        # Weighted so that the language model, not the small projector alone, makes the states tell labels apart.
+        terms["align"] = 10 * (aligned - target).square().mean()
+        if step % 4 == 0:  # a full answer costs as much as many requests
+            again = _rehearsal(rng, generator, pool, draw, 12)
+            for name, value in _text_terms(model, writer, pool, again, generator).items():
+                terms[f"again_{name}"] = 2 * value
         return terms
 
     def score() -> Mapping[str, float]:
@@ -116,7 +118,7 @@ def train_alignment(
         modules,
         loss,
         steps=steps,
-        learning_rate=6e-4,
+        learning_rate=1e-3,
         work=work,
         score=score,
         average=0.995,
@@ -157,8 +159,7 @@ def _pool(records: Records, simulated: Records) -> tuple[Records, np.ndarray]:
     pool = _joined(train, simulated)
     counts = np.maximum(train.labels.sum(0), 12)
     rare = 1 + (train.labels * np.minimum(60 / counts, 4)).max(1)
-    real = 0.85 * rare / rare.sum()
-    return pool, np.concatenate([real, np.full(len(simulated.names), 0.15 / len(simulated.names))])
+    return pool, draw_weights([rare, np.ones(len(simulated.names))], (0.85, 0.15))
 
 
 def _joined(a: Records, b: Records) -> Records:
@@ -185,7 +186,7 @@ def _requests(
 ) -> tuple[list[Turn], list[Tensor]]:
     turns, told = [], []
     for row in generator.integers(len(pool.names), size=size):
-        attached = about_record(rng, pool, int(row), "measure") if rng.random() < 0.3 else None
+        attached = about_record(rng, pool, int(row), "measure") if rng.random() < 0.15 else None
         turn, labels = to_draw(
             rng, label_sets, None if attached is None else attached.record, attached.measurements if attached else ""
         )

@@ -67,10 +67,10 @@ def measurement_answer(name: str, measured: Measurements) -> str:
         "axis": ("electrical axis", "degrees"),
     }
     words_name, unit = words[name]
-    value = measured.values[name].value
+    value = _rounded(measured, name)
     if value is None:
         return f"The {words_name} cannot be measured in this ECG."
-    return f"The {words_name} is {value:.0f} {unit}."
+    return f"The {words_name} is {value} {unit}."
 
 
 def yes_no_answer(label: str, present: bool) -> str:
@@ -98,36 +98,41 @@ def choose_subset(rng: random.Random, labels: Sequence[str], most: int = 3) -> l
 
 
 def _rhythm_sentences(measured: Measurements) -> list[str]:
-    rate = measured.values["heart_rate"].value
+    rate = _rounded(measured, "heart_rate")
     if rate is None:
         return ["The heart rate cannot be measured."]
     speed = "slow" if rate < 60 else "fast" if rate > 100 else "normal"
-    spread = measured.values["rr_sd"].value
+    spread = _rounded(measured, "rr_sd")
     beat = "" if spread is None else f", RR intervals {'irregular' if spread > 80 else 'regular'}"
-    return [f"Heart rate {rate:.0f} bpm ({speed}){beat}."]
+    return [f"Heart rate {rate} bpm ({speed}){beat}."]
 
 
 def _interval_sentences(measured: Measurements) -> list[str]:
-    value = {name: measured.values[name].value for name in ("pr", "qrs", "qt", "qtc")}
-    pr, qrs, qt, qtc = (value[name] for name in ("pr", "qrs", "qt", "qtc"))
+    pr, qrs, qt, qtc = (_rounded(measured, name) for name in ("pr", "qrs", "qt", "qtc"))
     sentences = ["PR interval not measurable."]
     if pr is not None:
-        sentences = [f"PR interval {pr:.0f} ms ({'prolonged' if pr > 200 else 'short' if pr < 120 else 'normal'})."]
+        sentences = [f"PR interval {pr} ms ({'prolonged' if pr > 200 else 'short' if pr < 120 else 'normal'})."]
     if qrs is not None:
-        sentences.append(f"QRS {qrs:.0f} ms ({'wide' if qrs >= 120 else 'borderline' if qrs > 110 else 'normal'}).")
+        sentences.append(f"QRS {qrs} ms ({'wide' if qrs >= 120 else 'borderline' if qrs > 110 else 'normal'}).")
     if qt is not None and qtc is not None:
-        sentences.append(f"QT {qt:.0f} ms, QTc {qtc:.0f} ms ({'prolonged' if qtc > 460 else 'normal'}).")
+        sentences.append(f"QT {qt} ms, QTc {qtc} ms ({'prolonged' if qtc > 460 else 'normal'}).")
     return sentences
 
 
 def _axis_sentence(measured: Measurements) -> str:
-    axis = measured.values["axis"].value
+    axis = _rounded(measured, "axis")
     if axis is None:
         return "Axis not measurable."
     side = (
         "normal" if -30 <= axis <= 90 else "left" if -90 <= axis < -30 else "right" if 90 < axis <= 180 else "extreme"
     )
-    return f"Axis {axis:.0f} degrees ({side})."
+    return f"Axis {axis} degrees ({side})."
+
+
+def _rounded(measured: Measurements, name: str) -> int | None:
+    """The value as the prompt shows it, so that words about it agree with the number beside them."""
+    value = measured.values[name].value
+    return None if value is None else round(value)
 
 
 def _join(words: Sequence[str]) -> str:
