@@ -20,9 +20,9 @@ from uniecg_runtime.manifest import Role
 
 SIGNATURES: dict[Role, tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]] = {
     "encoder": ({"signal": (1, 12, 1280), "lead_facts": (1, 12, 3)}, {"tokens": (1, 41, 64)}),
-    "condition": ({"states": (1, 8, 64), "scalars": (1, 6)}, {"condition": (1, 64)}),
+    "condition": ({"states": (1, 8, 64), "scalars": (1, 6)}, {"condition": (1, 66)}),
     "denoiser": (
-        {"latent": (1, 20, 80), "time": (1,), "condition": (1, 64), "guidance": (1,)},
+        {"latent": (1, 20, 80), "time": (1,), "condition": (1, 66), "guidance": (1,)},
         {"velocity": (1, 20, 80)},
     ),
     "decoder": ({"latent": (1, 20, 80)}, {"leads": (1, 8, 1280)}),

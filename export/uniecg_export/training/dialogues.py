@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from random import Random
 
 import numpy as np
 
 from uniecg_device.signals import Sex
 from uniecg_export.families.uniecg_nano_prompt import PROMPT, QUESTION
+from uniecg_export.training.asked_about_signal import BEYOND, MEASURE, REPORT, YES_NO
+from uniecg_export.training.asked_in_general import ABOUT, FREE, SMALL_TALK, TOPICS
+from uniecg_export.training.asked_to_draw import DRAW, DRAW_ATTACHED, TAIL
 from uniecg_export.training.knowledge import KNOWLEDGE, NO_SIGNAL_ANSWER, OFF_TOPIC, OFF_TOPIC_ANSWER
 from uniecg_export.training.labels import NAMES
 from uniecg_export.training.phrases import (
@@ -23,39 +27,55 @@ from uniecg_export.training.texts import choose_subset, drawing, interpretation,
 from uniecg_runtime.signal.measure import prompt_text
 
 ASKABLE = ("heart_rate", "pr", "qrs", "qt", "qtc", "axis")
+BEYOND_ANSWER = "I cannot tell that from this recording alone. I can name its rate, intervals, axis and findings."
+GENERAL_ANSWER = "I know too little about that to answer. I can explain an attached ECG, or draw one."
+GREETING = "I explain ECGs in words, and draw them. Attach a recording, or tell me what to draw."
 RHYTHM_RATES = {"STACH": (101, 180), "SBRAD": (35, 59), "SR": (60, 100), "AFIB": (45, 170), "AFLT": (60, 160)}
 
 
 def about_record(rng: Random, records: Records, row: int, kind: str) -> Turn:
-    """A turn about one record: kind is "interpret", "question" or "measure"."""
+    """A turn about one record: kind is "interpret", "question", "measure" or "beyond"."""
     measured = records.measurements[row]
     features = prompt_text(measured, PROMPT)
     labels = [NAMES[k] for k in np.flatnonzero(records.labels[row])]
     known = [NAMES[k] for k in np.flatnonzero(records.known[row])]
     if kind == "measure":
         name = rng.choice(ASKABLE)
-        return Turn(measurement_question(rng, name), measurement_answer(name, measured), row, features)
+        return Turn(_ask_to_measure(rng, name), measurement_answer(name, measured), row, features)
+    if kind == "beyond":
+        return Turn(_casual(rng, rng.choice(BEYOND)), BEYOND_ANSWER, row, features)
     if kind == "question" and known:
         present = [name for name in labels if name in known]
         name = rng.choice(present) if present and rng.random() < 0.5 else rng.choice(known)
-        question = yes_no_question(rng, rng.choice(LABEL_TEXT[name]))
-        return Turn(question, yes_no_answer(name, name in present), row, features)
-    question = QUESTION if rng.random() < 0.6 else explain_request(rng)
+        return Turn(_ask_whether(rng, name), yes_no_answer(name, name in present), row, features)
+    question = QUESTION if rng.random() < 0.5 else _ask_to_explain(rng)
     statements = {name: name in labels for name in known}
     return Turn(question, interpretation(measured, labels), row, features, statements=statements)
 
 
+def opening(rng: Random, records: Records, row: int, tokens: int = 12) -> Turn:
+    """A request to explain with only the answer's first tokens: teaches the choice of road at little cost."""
+    turn = about_record(rng, records, row, "interpret")
+    return replace(turn, question=_ask_to_explain(rng), statements={}, cut=tokens)
+
+
 def without_record(rng: Random) -> Turn:
-    """Knowledge, an interpretation asked for with nothing attached, or something else entirely."""
+    """Knowledge, small talk, an interpretation asked for with nothing attached, or something else entirely."""
     draw = rng.random()
-    if draw < 0.72:
+    if draw < 0.4:
         questions, answer = rng.choice(KNOWLEDGE)
         return Turn(_casual(rng, rng.choice(questions)), answer)
-    if draw < 0.9:
+    if draw < 0.7:
+        topic = rng.choice(LABEL_TEXT[rng.choice(NAMES)]) if rng.random() < 0.3 else rng.choice(TOPICS)
+        question = rng.choice(ABOUT).replace("{topic}", topic) if rng.random() < 0.6 else rng.choice(FREE)
+        return Turn(_casual(rng, question), GENERAL_ANSWER)
+    if draw < 0.78:
+        return Turn(_casual(rng, rng.choice(SMALL_TALK)), GREETING)
+    if draw < 0.92:
         asks = (
-            explain_request,
-            lambda r: measurement_question(r, r.choice(ASKABLE)),
-            lambda r: yes_no_question(r, r.choice(LABEL_TEXT[r.choice(NAMES)])),
+            _ask_to_explain,
+            lambda r: _ask_to_measure(r, r.choice(ASKABLE)),
+            lambda r: _ask_whether(r, r.choice(NAMES)),
         )
         return Turn(rng.choices(asks, (6, 2, 2))[0](rng), NO_SIGNAL_ANSWER)
     return Turn(_casual(rng, rng.choice(OFF_TOPIC)), OFF_TOPIC_ANSWER)
@@ -65,17 +85,58 @@ def to_draw(rng: Random, label_sets: list[list[str]], record: int | None, measur
     """A request to draw with its specification, and the labels it names."""
     labels = _labels_to_draw(rng, label_sets)
     low, high = RHYTHM_RATES.get(next((n for n in labels if n in RHYTHM_RATES), ""), (35, 190))
-    rate = rng.randint(low, high) if rng.random() < 0.75 else None
-    sex: Sex | None = rng.choice(("male", "female")) if rng.random() < 0.6 else None
-    age = rng.randint(16, 95) if rng.random() < 0.6 else None
+    rate, age = rng.randint(low, high), rng.randint(16, 95)
+    sex: Sex = rng.choice(("male", "female"))
     names = [rng.choice(LABEL_TEXT[name]) if rng.random() < 0.7 else LABEL_TEXT[name][0] for name in labels]
-    described = _listed(rng, names) or rng.choice(("", "12-lead ECG", "an ECG"))
-    question = draw_request(rng, described, rate, sex, age)
-    return Turn(question, drawing(labels, rate, sex, age), record, measurements, draws=True), labels
+    described = _listed(rng, names)
+    if rng.random() < 0.5:
+        told = (
+            rate if rng.random() < 0.75 else None,
+            sex if rng.random() < 0.6 else None,
+            age if rng.random() < 0.6 else None,
+        )
+        question = draw_request(rng, described or rng.choice(("", "12-lead ECG", "an ECG")), *told)
+        return Turn(question, drawing(labels, *told), record, measurements, draws=True), labels
+    frame = rng.choice(DRAW if record is None or rng.random() < 0.3 else DRAW_ATTACHED)
+    tail = rng.choice(TAIL) if rng.random() < 0.7 else ""
+    if not labels:  # something that no label names: drawn without a diagnosis, and the line says so
+        described = rng.choice(TOPICS)
+    question = frame.replace("{d}", described).rstrip(".!? ") + tail if tail else frame.replace("{d}", described)
+    question = question.replace("{rate}", str(rate)).replace("{sex}", sex).replace("{age}", str(age))
+    answer = drawing(
+        labels, rate if "{rate}" in tail else None, sex if "{sex}" in tail else None, age if "{age}" in tail else None
+    )
+    return Turn(_casual(rng, question), answer, record, measurements, draws=True), labels
+
+
+def following(rng: Random, turn: Turn, records: Records, label_sets: list[list[str]]) -> Turn:
+    """The turn as the second of a conversation, after a drawing or a short answer."""
+    if rng.random() < 0.5:
+        before = to_draw(rng, label_sets, turn.record, turn.measurements)[0]
+    elif turn.record is None:
+        before = without_record(rng)
+    else:
+        before = about_record(rng, records, turn.record, rng.choice(("measure", "question", "beyond")))
+    return replace(turn, before=replace(before, statements={}))
+
+
+def _ask_to_explain(rng: Random) -> str:
+    return explain_request(rng) if rng.random() < 0.4 else _casual(rng, rng.choice(REPORT))
+
+
+def _ask_to_measure(rng: Random, name: str) -> str:
+    return measurement_question(rng, name) if rng.random() < 0.5 else _casual(rng, rng.choice(MEASURE[name]))
+
+
+def _ask_whether(rng: Random, name: str) -> str:
+    finding = rng.choice(LABEL_TEXT[name])
+    if rng.random() < 0.4:
+        return yes_no_question(rng, finding)
+    return _casual(rng, rng.choice(YES_NO).replace("{finding}", finding))
 
 
 def _labels_to_draw(rng: Random, label_sets: list[list[str]]) -> list[str]:
-    if rng.random() < 0.06:
+    if rng.random() < 0.18:
         return []
     if rng.random() < 0.5:
         return choose_subset(rng, rng.choice(label_sets), rng.choice((1, 1, 2, 3)))

@@ -58,7 +58,11 @@ def train_tokenizer(corpus: Sequence[str], vocabulary: int) -> Tokenizer:
 
 @dataclass(frozen=True)
 class Turn:
-    """One question with its answer. `record` is a row of the signals, or None where no ECG is attached."""
+    """One question with its answer. `record` is a row of the signals, or None where no ECG is attached.
+
+    cut: only so many of the answer's tokens are taught, and not where it ends; 0 is all of it.
+    before: the turn that this one follows; the record, if any, was attached there and is named in both.
+    """
 
     question: str
     answer: str
@@ -66,6 +70,8 @@ class Turn:
     measurements: str = ""
     draws: bool = False
     statements: dict[str, bool] = field(default_factory=dict)
+    cut: int = 0
+    before: Turn | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,6 +102,9 @@ class Writer:
     def prompt(self, turn: Turn) -> list[int]:
         """Ids up to where the answer begins."""
         s = self.special
+        if turn.before is not None:
+            said = self.prompt(turn.before) + self.answer(turn.before)
+            return [*said, s[USER], *self.text(turn.question), s[ASSISTANT]]
         ids = [s[BOS], s[USER], *self.text(turn.question)]
         if turn.record is not None:
             ids += [s[ECG_OPEN], *[SOFT] * self.config.signal_tokens, s[ECG_CLOSE], *self.text(turn.measurements)]
@@ -104,7 +113,8 @@ class Writer:
     def answer(self, turn: Turn) -> list[int]:
         """Ids of the answer with its end."""
         drawn = [self.special[ECG]] * self.config.ecg_tokens if turn.draws else []
-        return [*self.text(turn.answer), *drawn, self.special[EOS]]
+        ids = [*self.text(turn.answer), *drawn, self.special[EOS]]
+        return ids[: turn.cut or len(ids)]
 
     def batch(self, turns: Sequence[Turn]) -> Batch:
         """Collate turns; targets sit where their logits are read."""

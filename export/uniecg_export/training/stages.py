@@ -19,7 +19,7 @@ from torch.nn import functional
 
 from uniecg_export.families.uniecg_nano import UniEcgNano
 from uniecg_export.families.uniecg_nano_prompt import NO, YES
-from uniecg_export.training.dialogues import about_record, to_draw, without_record
+from uniecg_export.training.dialogues import about_record, following, opening, to_draw, without_record
 from uniecg_export.training.encoder import augment, auroc
 from uniecg_export.training.labels import NAMES
 from uniecg_export.training.loop import device, run_stage
@@ -93,8 +93,9 @@ def train_alignment(
 
     def loss(step: int) -> Mapping[str, Tensor]:
         generator, rng = np.random.default_rng((31, step)), Random(step * 7919 + 31)
-        turns, told = _requests(rng, generator, pool, label_sets, 32)
-        turns = turns + [without_record(rng) for _ in range(6)]
+        turns, told = _requests(rng, generator, pool, label_sets, 20)
+        turns = turns + [without_record(rng) for _ in range(14)] + _questions(rng, generator, pool, 10)
+        turns = [following(rng, turn, pool, label_sets) if rng.random() < 0.2 else turn for turn in turns]
         batch = to_device(writer.batch(turns), device())
         states = hidden_states(model.language_model, batch, _frozen_tokens(model, pool, turns))
         terms = text_loss(model, states, batch)
@@ -173,10 +174,20 @@ def _joined(a: Records, b: Records) -> Records:
 
 
 def _rehearsal(rng: Random, generator: np.random.Generator, pool: Records, draw: np.ndarray, size: int) -> list[Turn]:
-    kinds = rng.choices(("interpret", "question", "measure", "nothing"), (70, 12, 8, 10), k=size)
+    kinds = rng.choices(("interpret", "question", "measure", "beyond", "nothing"), (68, 12, 7, 3, 10), k=size)
     rows = generator.choice(len(pool.names), size, p=draw)
     return [
         without_record(rng) if kind == "nothing" else about_record(rng, pool, int(row), kind)
+        for kind, row in zip(kinds, rows, strict=True)
+    ]
+
+
+def _questions(rng: Random, generator: np.random.Generator, pool: Records, size: int) -> list[Turn]:
+    """What is asked of a record in words; of full interpretations only the opening."""
+    kinds = rng.choices(("opening", "question", "measure", "beyond"), (5, 2, 1, 2), k=size)
+    rows = [int(row) for row in generator.integers(len(pool.names), size=size)]
+    return [
+        opening(rng, pool, row) if kind == "opening" else about_record(rng, pool, row, kind)
         for kind, row in zip(kinds, rows, strict=True)
     ]
 
@@ -186,7 +197,7 @@ def _requests(
 ) -> tuple[list[Turn], list[Tensor]]:
     turns, told = [], []
     for row in generator.integers(len(pool.names), size=size):
-        attached = about_record(rng, pool, int(row), "measure") if rng.random() < 0.15 else None
+        attached = about_record(rng, pool, int(row), "measure") if rng.random() < 0.35 else None
         turn, labels = to_draw(
             rng, label_sets, None if attached is None else attached.record, attached.measurements if attached else ""
         )
