@@ -83,6 +83,8 @@ class Speech:
         decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         for _ in range(self._limit):
             token = int(np.argmax(self._logits + words.barred))
+            if token == words.end and words.drawing is not None and self._drawing_begun:
+                token = words.drawing  # a drawing line has one way to end
             if token in (words.end, words.drawing):
                 self.ending = "end" if token == words.end else "drawing"
                 break
@@ -90,6 +92,11 @@ class Speech:
             self._logits = model.feed_tokens([token])
         if rest := decode(b"", final=True):
             yield self._said(rest)
+
+    @property
+    def _drawing_begun(self) -> bool:
+        """Whether the model chose to draw, by opening its answer as drawing lines open."""
+        return self.text.startswith(self._dialogue.manifest.prompt.draw_prefix)
 
     def _said(self, piece: str) -> str:
         self.text += piece

@@ -136,7 +136,7 @@ def _ask_whether(rng: Random, name: str) -> str:
 
 
 def _labels_to_draw(rng: Random, label_sets: list[list[str]]) -> list[str]:
-    if rng.random() < 0.18:
+    if rng.random() < 0.06:
         return []
     if rng.random() < 0.5:
         return choose_subset(rng, rng.choice(label_sets), rng.choice((1, 1, 2, 3)))
