@@ -1,6 +1,6 @@
 """How good a bundle is, through the runtime alone: `python benchmarks/quality.py [BUNDLE]`.
 
-Fold 9 of PTB-XL in $UNIECG_DATA (264 of its records are at hand, 85 of them raw), held-out routing
+Fold 9 of PTB-XL in $UNIECG_DATA (264 of its records are at hand, 86 of them raw), held-out routing
 phrasings, and 100 drawings timed by an independent detector (wfdb's XQRS). Fold 9 also served to tune
 training, so these are validation figures. Intervals: 95 %, bootstrap over records (AUROC) or Wilson.
 """

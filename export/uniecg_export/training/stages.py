@@ -18,7 +18,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from uniecg_export.families.uniecg_nano import UniEcgNano
-from uniecg_export.families.uniecg_nano_prompt import NO, YES
+from uniecg_export.families.uniecg_nano_prompt import NO, QUESTION, YES
 from uniecg_export.training.dialogues import about_record, following, opening, to_draw, without_record
 from uniecg_export.training.encoder import augment, auroc
 from uniecg_export.training.labels import NAMES
@@ -145,7 +145,7 @@ def statement_probabilities(model: UniEcgNano, writer: Writer, records: Records)
         turns = []
         for row in range(start, min(start + 16, len(records.names))):
             seen = about_record(Random(1), records, row, "interpret")
-            turns.append(Turn("Interpret this ECG.", "", row, seen.measurements, statements=everything))
+            turns.append(Turn(QUESTION, "", row, seen.measurements, statements=everything))
         batch = to_device(writer.batch(turns), device())
         states = hidden_states(model.language_model, batch, soft_tokens(model, records, turns, None))
         logits = model.language_model.lm_head(states[batch.statement]).float()
