@@ -97,8 +97,8 @@ def signal_use(assistant: Assistant) -> list[Figure]:
     labels, known = np.stack([a.labels for _, a in pairs]), np.stack([a.known for _, a in pairs]) > 0
     variants = {
         "own": looks,
-        "another record's": [dataclasses.replace(s, tokens=looks[k - 1].tokens) for k, s in enumerate(looks)],
-        "zeroed": [dataclasses.replace(s, tokens=np.zeros_like(s.tokens)) for s in looks],
+        "another record's": [dataclasses.replace(s, encoded=looks[k - 1].encoded) for k, s in enumerate(looks)],
+        "zeroed": [dataclasses.replace(s, encoded={"tokens": np.zeros_like(s.encoded["tokens"])}) for s in looks],
     }
     figures, texts = [], {}
     for name, seen in variants.items():
@@ -115,18 +115,24 @@ def signal_use(assistant: Assistant) -> list[Figure]:
 
 
 def routing(assistant: Assistant) -> list[Figure]:
-    """The model's own choice between words and a drawing, on phrasings written apart from training."""
-    items = json.loads((Path(__file__).parent / "routing_phrasings.json").read_text())["items"]
+    """The model's own choice between words and a drawing, on phrasings written apart from training.
+
+    Errors are shown on the validation phrasings alone, so that the others stay held out.
+    """
     recording = next(r for r, _ in fold_nine())
-    right: dict[str, list[bool]] = {"text": [], "ecg": []}
-    for item in items:
-        route = first_choice(assistant, item["text"], recording if item["signal"] else None)
-        right[item["route"]].append(route == item["route"])
-        if route != item["route"]:
-            print(f"  routed to {route}: {item['text']!r} (signal {item['signal']})")
-    split = "held-out phrasings"
-    both = right["text"] + right["ecg"]
-    return [_share("routing right", both, split)] + [_share(f"routing right, {k}", v, split) for k, v in right.items()]
+    figures = []
+    for file, split in (("routing_phrasings", "held-out phrasings"), ("routing_validation", "validation phrasings")):
+        items = json.loads((Path(__file__).parent / f"{file}.json").read_text(encoding="utf-8"))["items"]
+        right: dict[str, list[bool]] = {"text": [], "ecg": [], "recording attached": [], "none attached": []}
+        for item in items:
+            route = first_choice(assistant, item["text"], recording if item["signal"] else None)
+            for part in (item["route"], "recording attached" if item["signal"] else "none attached"):
+                right[part].append(route == item["route"])
+            if route != item["route"] and split == "validation phrasings":
+                print(f"  routed to {route}: {item['text']!r} (signal {item['signal']})")
+        figures.append(_share("routing right", right["text"] + right["ecg"], split))
+        figures += [_share(f"routing right, {part}", values, split) for part, values in right.items()]
+    return figures
 
 
 def first_choice(assistant: Assistant, text: str, recording: Recording | None) -> str:
@@ -199,9 +205,9 @@ def xqrs_rate(recording: Recording, lead: str = "II") -> float | None:
 
 
 def _answer(assistant: Assistant, seen: Any) -> tuple[str, dict[str, float]]:
-    from uniecg_runtime.assistant import _Asked
+    from uniecg_runtime.reading import Asked
 
-    asked = _Asked(assistant._fresh_dialogue(), seen, None)
+    asked = Asked(assistant._fresh_dialogue(), seen, None)
     speech, statements = asked.answer(256, None, _quiet())
     return speech.text, statements
 

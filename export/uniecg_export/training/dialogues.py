@@ -19,22 +19,39 @@ from uniecg_export.training.phrases import (
     draw_request,
     explain_request,
     measurement_question,
+    slip,
     yes_no_question,
 )
 from uniecg_export.training.records import Records
 from uniecg_export.training.sequences import Turn
 from uniecg_export.training.texts import choose_subset, drawing, interpretation, measurement_answer, yes_no_answer
+from uniecg_export.training.utterances import (
+    about_another,
+    about_another_topic,
+    drawings,
+    questions,
+    topics,
+    with_context,
+)
 from uniecg_runtime.signal.measure import prompt_text
 
 ASKABLE = ("heart_rate", "pr", "qrs", "qt", "qtc", "axis")
 BEYOND_ANSWER = "I cannot tell that from this recording alone. I can name its rate, intervals, axis and findings."
 GENERAL_ANSWER = "I know too little about that to answer. I can explain an attached ECG, or draw one."
+WRITTEN = 0.6  # how often an utterance written out whole is taken where there is one
+OTHER_TOPIC = 0.5  # how often another topic takes the place of the one that was written
 GREETING = "I explain ECGs in words, and draw them. Attach a recording, or tell me what to draw."
+GENERAL = {
+    "knowledge": GENERAL_ANSWER,
+    "nosignal": NO_SIGNAL_ANSWER,
+    "chat": GREETING,
+    "offtopic": OFF_TOPIC_ANSWER,
+}
 RHYTHM_RATES = {"STACH": (101, 180), "SBRAD": (35, 59), "SR": (60, 100), "AFIB": (45, 170), "AFLT": (60, 160)}
 
 
 def about_record(rng: Random, records: Records, row: int, kind: str) -> Turn:
-    """A turn about one record: kind is "interpret", "question", "measure" or "beyond"."""
+    """A turn with a record attached: kind is "interpret", "question", "measure", "beyond" or "general"."""
     measured = records.measurements[row]
     features = prompt_text(measured, PROMPT)
     labels = [NAMES[k] for k in np.flatnonzero(records.labels[row])]
@@ -43,7 +60,11 @@ def about_record(rng: Random, records: Records, row: int, kind: str) -> Turn:
         name = rng.choice(ASKABLE)
         return Turn(_ask_to_measure(rng, name), measurement_answer(name, measured), row, features)
     if kind == "beyond":
-        return Turn(_casual(rng, rng.choice(BEYOND)), BEYOND_ANSWER, row, features)
+        asked = _elsewhere(rng, rng.choice(questions("signal")["beyond"] if rng.random() < WRITTEN else BEYOND))
+        return Turn(_casual(rng, asked), BEYOND_ANSWER, row, features)
+    if kind == "general":
+        asked, answer = _general(rng, rng.choices(("knowledge", "offtopic"), (5, 1))[0])
+        return Turn(asked, answer, row, features)
     if kind == "question" and known:
         present = [name for name in labels if name in known]
         name = rng.choice(present) if present and rng.random() < 0.5 else rng.choice(known)
@@ -62,12 +83,14 @@ def opening(rng: Random, records: Records, row: int, tokens: int = 12) -> Turn:
 def without_record(rng: Random) -> Turn:
     """Knowledge, small talk, an interpretation asked for with nothing attached, or something else entirely."""
     draw = rng.random()
+    if draw < WRITTEN:
+        return Turn(*_general(rng, rng.choices(tuple(GENERAL), (62, 16, 9, 13))[0]))
+    draw = rng.random()
     if draw < 0.4:
-        questions, answer = rng.choice(KNOWLEDGE)
-        return Turn(_casual(rng, rng.choice(questions)), answer)
+        known, answer = rng.choice(KNOWLEDGE)
+        return Turn(_casual(rng, rng.choice(known)), answer)
     if draw < 0.7:
-        topic = rng.choice(LABEL_TEXT[rng.choice(NAMES)]) if rng.random() < 0.3 else rng.choice(TOPICS)
-        question = rng.choice(ABOUT).replace("{topic}", topic) if rng.random() < 0.6 else rng.choice(FREE)
+        question = rng.choice(ABOUT).replace("{topic}", _topic(rng)) if rng.random() < 0.6 else rng.choice(FREE)
         return Turn(_casual(rng, question), GENERAL_ANSWER)
     if draw < 0.78:
         return Turn(_casual(rng, rng.choice(SMALL_TALK)), GREETING)
@@ -81,26 +104,41 @@ def without_record(rng: Random) -> Turn:
     return Turn(_casual(rng, rng.choice(OFF_TOPIC)), OFF_TOPIC_ANSWER)
 
 
+def _general(rng: Random, kind: str) -> tuple[str, str]:
+    """A question that rests on no record, and its answer."""
+    if kind == "nosignal" and rng.random() < 0.5:  # what is asked of a record, with none there
+        asked = rng.choice(questions("signal")[rng.choice(("report", "beyond"))])
+    else:
+        asked = rng.choice(questions("general")[kind])
+    return _casual(rng, _elsewhere(rng, asked)), GENERAL[kind]
+
+
+def _elsewhere(rng: Random, text: str) -> str:
+    return about_another_topic(rng, text) if rng.random() < OTHER_TOPIC else text
+
+
 def to_draw(rng: Random, label_sets: list[list[str]], record: int | None, measurements: str) -> tuple[Turn, list[str]]:
     """A request to draw with its specification, and the labels it names."""
-    labels = _labels_to_draw(rng, label_sets)
+    if rng.random() < WRITTEN:
+        said = rng.choice(drawings(attached=record is not None and rng.random() < 0.6))
+        said = about_another(rng, said) if rng.random() < OTHER_TOPIC else said
+        answer = drawing(said.labels, said.heart_rate, said.sex, said.age)
+        return Turn(_casual(rng, said.text), answer, record, measurements, draws=True), list(said.labels)
+    labels, described = _what_to_draw(rng, label_sets)
     low, high = RHYTHM_RATES.get(next((n for n in labels if n in RHYTHM_RATES), ""), (35, 190))
     rate, age = rng.randint(low, high), rng.randint(16, 95)
     sex: Sex = rng.choice(("male", "female"))
-    names = [rng.choice(LABEL_TEXT[name]) if rng.random() < 0.7 else LABEL_TEXT[name][0] for name in labels]
-    described = _listed(rng, names)
     if rng.random() < 0.5:
         told = (
             rate if rng.random() < 0.75 else None,
             sex if rng.random() < 0.6 else None,
             age if rng.random() < 0.6 else None,
         )
-        question = draw_request(rng, described or rng.choice(("", "12-lead ECG", "an ECG")), *told)
+        question = draw_request(rng, described, *told)
         return Turn(question, drawing(labels, *told), record, measurements, draws=True), labels
     frame = rng.choice(DRAW if record is None or rng.random() < 0.3 else DRAW_ATTACHED)
     tail = rng.choice(TAIL) if rng.random() < 0.7 else ""
-    if not labels:  # something that no label names: drawn without a diagnosis, and the line says so
-        described = rng.choice(TOPICS)
+    described = described or rng.choice([text for named, text in topics() if not named])
     question = frame.replace("{d}", described).rstrip(".!? ") + tail if tail else frame.replace("{d}", described)
     question = question.replace("{rate}", str(rate)).replace("{sex}", sex).replace("{age}", str(age))
     answer = drawing(
@@ -121,26 +159,45 @@ def following(rng: Random, turn: Turn, records: Records, label_sets: list[list[s
 
 
 def _ask_to_explain(rng: Random) -> str:
+    if rng.random() < WRITTEN:
+        return _casual(rng, _elsewhere(rng, rng.choice(questions("signal")["report"])))
     return explain_request(rng) if rng.random() < 0.4 else _casual(rng, rng.choice(REPORT))
 
 
 def _ask_to_measure(rng: Random, name: str) -> str:
+    written = questions("signal").get(f"measure:{name}", ())
+    if written and rng.random() < WRITTEN:
+        return _casual(rng, rng.choice(written))
     return measurement_question(rng, name) if rng.random() < 0.5 else _casual(rng, rng.choice(MEASURE[name]))
 
 
 def _ask_whether(rng: Random, name: str) -> str:
+    written = questions("signal").get(f"ask:{name}", ())
+    if written and rng.random() < WRITTEN:
+        return _casual(rng, rng.choice(written))
     finding = rng.choice(LABEL_TEXT[name])
     if rng.random() < 0.4:
         return yes_no_question(rng, finding)
     return _casual(rng, rng.choice(YES_NO).replace("{finding}", finding))
 
 
-def _labels_to_draw(rng: Random, label_sets: list[list[str]]) -> list[str]:
-    if rng.random() < 0.06:
-        return []
+def _topic(rng: Random) -> str:
+    draw = rng.random()
+    if draw < 0.2:
+        return rng.choice(LABEL_TEXT[rng.choice(NAMES)])
+    return rng.choice(TOPICS) if draw < 0.5 else rng.choice(topics())[1]
+
+
+def _what_to_draw(rng: Random, label_sets: list[list[str]]) -> tuple[list[str], str]:
+    """Labels, and the words that ask for them. What no label names is drawn without one, and the line says so."""
+    if rng.random() < 0.35:
+        named, described = rng.choice(topics())
+        return list(named), described
+    labels = [rng.choice(NAMES)]
     if rng.random() < 0.5:
-        return choose_subset(rng, rng.choice(label_sets), rng.choice((1, 1, 2, 3)))
-    return [rng.choice(NAMES)]
+        labels = choose_subset(rng, rng.choice(label_sets), rng.choice((1, 1, 2, 3)))
+    names = [rng.choice(LABEL_TEXT[name]) if rng.random() < 0.7 else LABEL_TEXT[name][0] for name in labels]
+    return labels, _listed(rng, names)
 
 
 def _listed(rng: Random, names: list[str]) -> str:
@@ -149,9 +206,10 @@ def _listed(rng: Random, names: list[str]) -> str:
 
 
 def _casual(rng: Random, text: str) -> str:
-    draw = rng.random()
-    if draw < 0.25:
+    """As people type: in context, lower case, without the end mark, with a slip of the keyboard."""
+    text = with_context(rng, text)
+    if rng.random() < 0.25:
         text = text.lower()
     if rng.random() < 0.3:
         text = text.rstrip("?.!")
-    return text
+    return slip(rng, text) if rng.random() < 0.05 else text

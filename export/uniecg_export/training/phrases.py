@@ -15,7 +15,7 @@ from typing import Literal
 from uniecg_export.training import wording
 from uniecg_export.training.wording import LABEL_TEXT
 
-__all__ = ["LABEL_TEXT", "draw_request", "explain_request", "measurement_question", "yes_no_question"]
+__all__ = ["LABEL_TEXT", "draw_request", "explain_request", "measurement_question", "slip", "yes_no_question"]
 
 Sex = Literal["male", "female"]
 
@@ -64,7 +64,7 @@ _KEYS = re.compile(r"[a-z]{6,}")
 _NEVER_MISTYPED = ("female", "anterior", "inferior", "lateral")
 
 
-def _slip(rng: Random, text: str) -> str:
+def slip(rng: Random, text: str) -> str:
     """One keyboard slip inside a long word: two letters swapped, or one letter missing or doubled."""
     words = [match for match in _KEYS.finditer(text) if match.group() not in _NEVER_MISTYPED]
     if not words:
@@ -91,7 +91,7 @@ def _finish(rng: Random, text: str) -> str:
     elif rng.random() < 0.2:
         text = text.rstrip("?!.")
     if rng.random() < 0.05:
-        text = _slip(rng, text)
+        text = slip(rng, text)
     return text
 
 

@@ -76,7 +76,10 @@ class Turn:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """Padded arrays: ids (B,T) with SOFT places, positions (B,T), targets (B,T), visible (B,1,T,T)."""
+    """Padded arrays: ids (B,T) with SOFT places, positions (B,T), targets (B,T), visible (B,1,T,T).
+
+    first: where the answer's first token is read, which is the choice between words and a drawing.
+    """
 
     ids: Tensor
     positions: Tensor
@@ -84,14 +87,21 @@ class Batch:
     visible: Tensor
     statement: Tensor
     draw: Tensor
+    first: Tensor
     records: tuple[int | None, ...]
 
 
 class Writer:
-    """Turns text into ids the way the runtime does: each piece between special tokens on its own."""
+    """Turns text into ids the way the runtime does: each piece between special tokens on its own.
 
-    def __init__(self, tokenizer: Tokenizer, config: NanoConfig) -> None:
+    merge_dropout: in training, the share of merges that the BPE leaves out of a question (BPE-dropout,
+    arXiv 1910.13267), so that words which no question held are met as familiar pieces.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, config: NanoConfig, merge_dropout: float = 0.0) -> None:
         self.tokenizer, self.config = tokenizer, config
+        self._asked = Tokenizer.from_str(tokenizer.to_str())
+        self._asked.model.dropout = merge_dropout or None
         self.special: dict[str, int] = {token: tokenizer.token_to_id(token) for token in SPECIAL_TOKENS}  # type: ignore[misc]
 
     def text(self, text: str) -> list[int]:
@@ -99,13 +109,18 @@ class Writer:
         ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
         return ids
 
+    def question(self, text: str) -> list[int]:
+        """Ids of what the user says."""
+        ids: list[int] = self._asked.encode(text, add_special_tokens=False).ids
+        return ids
+
     def prompt(self, turn: Turn) -> list[int]:
         """Ids up to where the answer begins."""
         s = self.special
         if turn.before is not None:
             said = self.prompt(turn.before) + self.answer(turn.before)
-            return [*said, s[USER], *self.text(turn.question), s[ASSISTANT]]
-        ids = [s[BOS], s[USER], *self.text(turn.question)]
+            return [*said, s[USER], *self.question(turn.question), s[ASSISTANT]]
+        ids = [s[BOS], s[USER], *self.question(turn.question)]
         if turn.record is not None:
             ids += [s[ECG_OPEN], *[SOFT] * self.config.signal_tokens, s[ECG_CLOSE], *self.text(turn.measurements)]
         return [*ids, s[ASSISTANT]]
@@ -125,7 +140,7 @@ class Writer:
         shape = (len(turns), length)
         ids, positions = torch.zeros(shape, dtype=torch.long), torch.zeros(shape, dtype=torch.long)
         targets = torch.full(shape, IGNORE)
-        statement, draw = torch.zeros(shape, dtype=torch.bool), torch.zeros(shape, dtype=torch.bool)
+        statement, draw, first = (torch.zeros(shape, dtype=torch.bool) for _ in range(3))
         visible = torch.eye(length, dtype=torch.bool).repeat(len(turns), 1, 1)
         causal = torch.ones(length, length, dtype=torch.bool).tril()
         for row, ((prompt, answer, asked), turn) in enumerate(zip(rows, turns, strict=True)):
@@ -135,6 +150,7 @@ class Writer:
             positions[row, :a] = torch.arange(a)
             positions[row, a:end] = p
             targets[row, p - 1 : a - 1] = torch.tensor(answer)
+            first[row, p - 1] = True
             truth = [self.special[YES if value else NO] for value in turn.statements.values()]
             targets[row, a:end] = torch.tensor(truth, dtype=torch.long)
             statement[row, a:end] = True
@@ -142,7 +158,8 @@ class Writer:
                 draw[row, a - 1 - self.config.ecg_tokens : a - 1] = True
             visible[row, :a, :a] = causal[:a, :a]
             visible[row, a:end, :p] = True
-        return Batch(ids, positions, targets, visible[:, None], statement, draw, tuple(t.record for t in turns))
+        records = tuple(t.record for t in turns)
+        return Batch(ids, positions, targets, visible[:, None], statement, draw, first, records)
 
 
 def hidden_states(language_model: LlamaForCausalLM, batch: Batch, soft: Tensor | None) -> Tensor:
@@ -162,5 +179,6 @@ def hidden_states(language_model: LlamaForCausalLM, batch: Batch, soft: Tensor |
 
 def to_device(batch: Batch, where: torch.device) -> Batch:
     """The batch's tensors on a device."""
-    moved = {k: getattr(batch, k).to(where) for k in ("ids", "positions", "targets", "visible", "statement", "draw")}
+    names = ("ids", "positions", "targets", "visible", "statement", "draw", "first")
+    moved = {name: getattr(batch, name).to(where) for name in names}
     return Batch(records=batch.records, **moved)

@@ -9,6 +9,7 @@ it goes on rehearsing the first stage every fourth step.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -18,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from uniecg_export.families.uniecg_nano import UniEcgNano
-from uniecg_export.families.uniecg_nano_prompt import NO, QUESTION, YES
+from uniecg_export.families.uniecg_nano_prompt import DRAW_PREFIX, NO, QUESTION, YES
 from uniecg_export.training.dialogues import about_record, following, opening, to_draw, without_record
 from uniecg_export.training.encoder import augment, auroc
 from uniecg_export.training.labels import NAMES
@@ -88,17 +89,21 @@ def train_alignment(
 ) -> None:
     """Stage two: the encoder is frozen, the language model rehearses stage one in every batch."""
     pool, draw = _pool(records, simulated)
+    asked = Writer(writer.tokenizer, writer.config, merge_dropout=0.06)
     label_sets = [[NAMES[k] for k in np.flatnonzero(row)] for row in pool.labels]
+    opening_token = writer.text(DRAW_PREFIX)[0]
     model.encoder.eval().requires_grad_(False)
 
     def loss(step: int) -> Mapping[str, Tensor]:
         generator, rng = np.random.default_rng((31, step)), Random(step * 7919 + 31)
-        turns, told = _requests(rng, generator, pool, label_sets, 20)
-        turns = turns + [without_record(rng) for _ in range(14)] + _questions(rng, generator, pool, 10)
+        turns, told = _requests(rng, generator, pool, label_sets, 24)
+        turns = turns + [without_record(rng) for _ in range(10)] + _questions(rng, generator, pool, 10)
+        turns += _choices(rng, generator, pool, label_sets, 40)
         turns = [following(rng, turn, pool, label_sets) if rng.random() < 0.2 else turn for turn in turns]
-        batch = to_device(writer.batch(turns), device())
+        batch = to_device(asked.batch(turns), device())
         states = hidden_states(model.language_model, batch, _frozen_tokens(model, pool, turns))
         terms = text_loss(model, states, batch)
+        terms["choice"] = 3 * _choice_loss(model, states, batch, opening_token)
         drawn = states[batch.draw].reshape(len(told), model.config.ecg_tokens, -1)
         aligned = model.condition.align(drawn.flatten(1)).float()
         target = model.condition.label_embedding(torch.stack(told).to(device())).float()
@@ -184,12 +189,30 @@ def _rehearsal(rng: Random, generator: np.random.Generator, pool: Records, draw:
 
 def _questions(rng: Random, generator: np.random.Generator, pool: Records, size: int) -> list[Turn]:
     """What is asked of a record in words; of full interpretations only the opening."""
-    kinds = rng.choices(("opening", "question", "measure", "beyond"), (5, 2, 1, 2), k=size)
+    kinds = rng.choices(("opening", "question", "measure", "beyond", "general"), (5, 2, 1, 3, 2), k=size)
     rows = [int(row) for row in generator.integers(len(pool.names), size=size)]
     return [
         opening(rng, pool, row) if kind == "opening" else about_record(rng, pool, row, kind)
         for kind, row in zip(kinds, rows, strict=True)
     ]
+
+
+def _choice_loss(model: UniEcgNano, states: Tensor, batch: Batch, opening_token: int) -> Tensor:
+    """Cross-entropy of opening a drawing line or not: one token in twenty, and the one that the answer hangs on."""
+    logits = model.language_model.lm_head(states[batch.first]).float()
+    others = logits.clone()
+    others[:, opening_token] = -torch.inf
+    draws = logits[:, opening_token] - others.logsumexp(1)
+    return functional.binary_cross_entropy_with_logits(draws, (batch.targets[batch.first] == opening_token).float())
+
+
+def _choices(
+    rng: Random, generator: np.random.Generator, pool: Records, label_sets: list[list[str]], size: int
+) -> list[Turn]:
+    """Requests and questions, half each, of whose answers only the opening is taught: the choice, at little cost."""
+    requests = [replace(turn, draws=False) for turn in _requests(rng, generator, pool, label_sets, size // 2)[0]]
+    asked = [without_record(rng) for _ in range(size // 4)] + _questions(rng, generator, pool, size // 4)
+    return [replace(turn, cut=2, statements={}) for turn in requests + asked]
 
 
 def _requests(
