@@ -1,14 +1,17 @@
-"""From transformers' LLaMA and a tokenizer.json to a GGUF file, and through llama.cpp's own quantizer.
+"""From a language model and its tokenizer to a GGUF file, and through llama.cpp's own quantizer.
 
-Names, the order of Q and K rows, and metadata are those of llama.cpp's `convert_hf_to_gguf.py`. There is
-no `output.weight`: llama.cpp takes the token embeddings for it, which is what tied embeddings mean.
+Names, the order of Q and K rows, and metadata are those of llama.cpp's `convert_hf_to_gguf.py`. Where there is no
+`output.weight` llama.cpp takes the token embeddings for it, which is what tied embeddings mean. Tensors are written one
+by one, so that no more than one is in memory.
 """
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
-import json
-from collections.abc import Mapping
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -20,96 +23,82 @@ from numpy.typing import NDArray
 from transformers import LlamaConfig
 
 from uniecg_device.errors import BackendError, InputError
+from uniecg_export.gguf_vocabulary import SPLIT_PATTERN, Vocabulary, read_tokenizer
+from uniecg_export.hf_language_model import Geometry, HfLanguageModel, read_geometry, read_tensor, tensor_shapes
 from uniecg_runtime.backends import llama as _llama  # noqa: F401  silences llama.cpp before anything of it runs
 
-Precision = Literal["q8_0", "f16"]
+__all__ = [
+    "SPLIT_PATTERN",
+    "Precision",
+    "Quantized",
+    "Vocabulary",
+    "gguf_tensors",
+    "permute",
+    "quantize",
+    "read_tokenizer",
+    "write_gguf",
+    "write_language_model",
+]
+
+Precision = Literal["q8_0", "f16", "q6_k", "q5_k_m", "q4_k_m"]
 Weights = Mapping[str, NDArray[Any]]
 
-# Qwen2's pre-tokenizer, which llama.cpp knows as "qwen2": digits one by one, words with their space.
-SPLIT_PATTERN: Final = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-UNKNOWN_TO_LLAMA_CPP: Final = (
-    "dropout",
-    "byte_fallback",
-    "ignore_merges",
-    "continuing_subword_prefix",
-    "end_of_word_suffix",
-)
+FILE_TYPES: Final[dict[Precision, int]] = {
+    "f16": api.LLAMA_FTYPE_MOSTLY_F16,
+    "q8_0": api.LLAMA_FTYPE_MOSTLY_Q8_0,
+    "q6_k": api.LLAMA_FTYPE_MOSTLY_Q6_K,
+    "q5_k_m": api.LLAMA_FTYPE_MOSTLY_Q5_K_M,
+    "q4_k_m": api.LLAMA_FTYPE_MOSTLY_Q4_K_M,
+}
+# What llama.cpp makes of matrices of each precision, sensitive ones in the second type. Any other is a fallback.
+TYPES: Final[dict[Precision, tuple[str, ...]]] = {
+    "f16": ("F16",),
+    "q8_0": ("Q8_0",),
+    "q6_k": ("Q6_K",),
+    "q5_k_m": ("Q5_K", "Q6_K"),
+    "q4_k_m": ("Q4_K", "Q6_K"),
+}
+QUANTIZER_BYTES: Final = 512 << 20  # of a tensor that llama.cpp holds at a time; 8 GiB where nothing is said
+IMPORTANCE_BYTES: Final = 256 << 20
+OUTER_NAMES: Final = {
+    "model.embed_tokens": "token_embd",
+    "model.norm": "output_norm",
+    "lm_head": "output",
+}
 LAYER_NAMES: Final = {
     "input_layernorm": "attn_norm",
     "self_attn.q_proj": "attn_q",
     "self_attn.k_proj": "attn_k",
     "self_attn.v_proj": "attn_v",
     "self_attn.o_proj": "attn_output",
+    "self_attn.q_norm": "attn_q_norm",
+    "self_attn.k_norm": "attn_k_norm",
     "post_attention_layernorm": "ffn_norm",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+# llama.cpp makes tokens of these names special, or ordinary, whatever their type says.
+_MADE_SPECIAL = """
+</s> <EOT> _<EOT> [EOT] [EOS] <eos> <PAD> [PAD] <PRE> <SUF> <MID> <REPO> ▁<PRE> ▁<SUF> ▁<MID> <reponame> [e~[
+<end_of_turn> <end_of_utterance> <turn|> <|tool_response> <fim-prefix> <fim-suffix> <fim-middle> <fim-pad> <fim-repo>
+<fim_prefix> <fim_suffix> <fim_middle> <fim_pad> <|fim_prefix|> <|fim_suffix|> <|fim_middle|> <|fim_pad|> <|fim_repo|>
+<|repo_name|> <|file_sep|> <|code_prefix|> <|code_suffix|> <|code_middle|> <|prefix|> <|suffix|> <|middle|>
+<|end_of_text|> <|endoftext|> <|end|> <|eom_id|> <|eot_id|> <|im_end|> <|return|> <|call|> <|calls|> <|flush|>
+<｜end▁of▁sentence｜> <｜fim▁begin｜> <｜fim▁end｜> <｜fim▁hole｜>
+"""  # noqa: RUF001
+MADE_SPECIAL: Final = frozenset(_MADE_SPECIAL.split())
+MADE_ORDINARY: Final = frozenset(("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"))
+MISREAD_NAMES: Final = ("phi-3", "phi3", "modern-bert")  # names of models whose special tokens take spaces with them
 
 
 @dataclass(frozen=True)
-class Vocabulary:
-    """A byte-level BPE tokenizer as GGUF holds it: tokens and their types by id, merges by rank."""
+class Quantized:
+    """What llama.cpp's quantizer did. types: of each tensor. fallbacks: matrices that got another type than was asked
+    for, because their rows do not divide into its blocks (32 for q8_0, 256 for the others)."""
 
-    tokens: tuple[str, ...]
-    types: tuple[int, ...]
-    merges: tuple[str, ...]
-
-    @property
-    def special(self) -> tuple[int, ...]:
-        """Ids of control tokens, which no text that a person types becomes."""
-        return tuple(i for i, kind in enumerate(self.types) if kind == gguf.TokenType.CONTROL)
-
-
-def read_tokenizer(path: Path, size: int) -> Vocabulary:
-    """Read tokenizer.json; ids up to `size` without a token become unused ones.
-
-    Raises InputError for whatever llama.cpp would tokenise otherwise than the tokenizer says.
-    """
-    try:
-        held = json.loads(path.read_text(encoding="utf-8"))
-        _check_tokenizer(held)
-        ids = {int(i): str(token) for token, i in held["model"]["vocab"].items()}
-        ids |= {int(token["id"]): str(token["content"]) for token in held["added_tokens"]}
-        special = {int(token["id"]) for token in held["added_tokens"] if token["special"]}
-        added = {int(token["id"]) for token in held["added_tokens"]}
-        merges = tuple(m if isinstance(m, str) else " ".join(m) for m in held["model"]["merges"])
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"expected a byte-level BPE tokenizer in {path}, could not read it ({error!r}).") from None
-    if ids and not 0 <= min(ids) <= max(ids) < size:
-        raise InputError(f"expected token ids below {size} in {path}, found up to {max(ids)}; set the vocabulary.")
-    kinds = {True: gguf.TokenType.CONTROL, False: gguf.TokenType.USER_DEFINED}
-    types = [kinds[i in special] if i in added else gguf.TokenType.NORMAL for i in range(size)]
-    types = [kind if i in ids else gguf.TokenType.UNUSED for i, kind in enumerate(types)]
-    return Vocabulary(tuple(ids.get(i, f"[unused{i}]") for i in range(size)), tuple(map(int, types)), merges)
-
-
-def _check_tokenizer(held: dict[str, Any]) -> None:
-    model, before = held["model"], held["pre_tokenizer"]
-    steps = before["pretokenizers"] if before["type"] == "Sequence" else [before]
-    split, level = (steps[0], steps[-1]) if len(steps) == 2 else ({}, {})
-    wrong = [
-        what
-        for what, bad in {
-            "its model is not BPE": model["type"] != "BPE",
-            "it has a normalizer": held.get("normalizer") is not None,
-            "its pre-tokenizer is not qwen2's split and ByteLevel without one of its own": split.get("type") != "Split"
-            or split["pattern"].get("Regex") != SPLIT_PATTERN
-            or split["behavior"] != "Isolated"
-            or split["invert"]
-            or level.get("type") != "ByteLevel"
-            or level["use_regex"]
-            or level["add_prefix_space"],
-            "it has dropout, byte fallback, affixes or ignores merges": any(map(model.get, UNKNOWN_TO_LLAMA_CPP)),
-            "a special token strips spaces": any(t["lstrip"] or t["rstrip"] for t in held["added_tokens"]),
-        }.items()
-        if bad
-    ]
-    if wrong:
-        raise InputError(f"llama.cpp cannot follow tokenizer.json: {'; '.join(wrong)}. Train the tokenizer without it.")
+    types: Mapping[str, str]
+    fallbacks: Mapping[str, str]
 
 
 def permute(weight: NDArray[Any], heads: int) -> NDArray[Any]:
@@ -122,24 +111,11 @@ def permute(weight: NDArray[Any], heads: int) -> NDArray[Any]:
 def gguf_tensors(weights: Weights, config: LlamaConfig) -> dict[str, NDArray[Any]]:
     """transformers' tensors under llama.cpp's names: matrices in fp16, norms in float32.
 
-    Raises InputError for a name that a LLaMA does not have.
+    Raises InputError for a name that a LLaMA of this configuration does not have.
     """
-    fixed = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
-    found: dict[str, NDArray[Any]] = {}
-    for name, value in weights.items():
-        if name in fixed:
-            found[fixed[name]] = value
-            continue
-        head, _, rest = name.removeprefix("model.layers.").partition(".")
-        part = rest.removesuffix(".weight")
-        if not name.startswith("model.layers.") or not head.isdigit() or part not in LAYER_NAMES:
-            raise InputError(f"expected the tensors of a LLaMA without biases, found {name!r}.")
-        if part == "self_attn.q_proj":
-            value = permute(value, config.num_attention_heads)
-        elif part == "self_attn.k_proj":
-            value = permute(value, config.num_key_value_heads or config.num_attention_heads)
-        found[f"blk.{int(head)}.{LAYER_NAMES[part]}.weight"] = value
-    return {name: value.astype(np.float32 if value.ndim == 1 else np.float16) for name, value in found.items()}
+    geometry = _tied(config)
+    _check_names(weights, geometry)
+    return {_name(name): _as_written(name, value, geometry) for name, value in weights.items()}
 
 
 def write_gguf(path: Path, weights: Weights, config: LlamaConfig, vocabulary: Vocabulary, name: str) -> None:
@@ -147,45 +123,218 @@ def write_gguf(path: Path, weights: Weights, config: LlamaConfig, vocabulary: Vo
 
     weights: transformers' names without `lm_head.weight`. vocabulary: as many tokens as the embedding has rows.
     """
-    writer = gguf.GGUFWriter(path, "llama")
-    held: dict[str, Any] = config.to_dict()
-    heads = config.num_attention_heads
+    geometry = _tied(config)
+    _check_names(weights, geometry)
+    shapes = {key: value.shape for key, value in weights.items()}
+    _write(path, geometry, shapes, lambda key: weights[key], vocabulary, name)
+
+
+def write_language_model(path: Path, model: HfLanguageModel, vocabulary: Vocabulary, name: str) -> None:
+    """Write an f16 GGUF of a Hugging Face folder's language model, one tensor at a time.
+
+    vocabulary: as many tokens as the embedding has rows. name: shown by llama.cpp. Raises InputError for a tokenizer
+    that llama.cpp could not hold, and for a value that fp16 cannot; there is then no file.
+    """
+    shapes = tensor_shapes(model.geometry)
+    _write(path, model.geometry, shapes, lambda key: read_tensor(model.tensors[key]), vocabulary, name)
+
+
+def _tied(config: LlamaConfig) -> Geometry:
+    return read_geometry({**config.to_dict(), "tie_word_embeddings": True}, "llama")
+
+
+def _check_names(names: Iterable[str], geometry: Geometry) -> None:
+    strange = sorted(set(names) - tensor_shapes(geometry).keys())
+    if strange:
+        raise InputError(
+            f"expected the tensors of a {geometry.architecture} so configured, found {strange[:5]}; give them aside."
+        )
+
+
+def _name(name: str) -> str:
+    """llama.cpp's name of one of `tensor_shapes`."""
+    module, _, part = name.rpartition(".")
+    if module in OUTER_NAMES:
+        return f"{OUTER_NAMES[module]}.{part}"
+    layer, _, inner = module.removeprefix("model.layers.").partition(".")
+    return f"blk.{layer}.{LAYER_NAMES[inner]}.{part}"
+
+
+def _as_written(name: str, value: NDArray[Any], g: Geometry) -> NDArray[Any]:
+    heads = {"q_proj": g.heads, "k_proj": g.kv_heads}.get(name.split(".")[-2])
+    if heads is not None and g.architecture == "llama":  # the others' halves rotate together in llama.cpp too
+        value = permute(value, heads)
+    return value.astype(np.float32 if value.ndim == 1 else np.float16, copy=False)
+
+
+def _write(
+    path: Path,
+    geometry: Geometry,
+    shapes: Mapping[str, tuple[int, ...]],
+    load: Callable[[str], NDArray[Any]],
+    vocabulary: Vocabulary,
+    name: str,
+) -> None:
+    _check_vocabulary(vocabulary, geometry, name)
+    with _written(path, geometry.architecture) as writer:
+        _add_geometry(writer, geometry, name)
+        _add_vocabulary(writer, vocabulary, geometry)
+        for key, shape in shapes.items():
+            kind = np.dtype(np.float32 if len(shape) == 1 else np.float16)
+            writer.add_tensor_info(_name(key), shape, kind, math.prod(shape) * kind.itemsize)
+        factors = _rope_factors(geometry)
+        if factors is not None:
+            writer.add_tensor_info("rope_freqs.weight", factors.shape, factors.dtype, factors.nbytes)
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_ti_data_to_file()
+        for key in shapes:
+            writer.write_tensor_data(_as_written(key, load(key), geometry))
+        if factors is not None:
+            writer.write_tensor_data(factors)
+
+
+@contextlib.contextmanager
+def _written(path: Path, architecture: str) -> Iterator[Any]:
+    """A writer whose file vanishes where it does not come to its end."""
+    writer = gguf.GGUFWriter(path, architecture)
+    try:
+        yield writer
+        writer.close()
+    except BaseException:
+        writer.close()
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _add_geometry(writer: Any, g: Geometry, name: str) -> None:
     writer.add_name(name)
-    writer.add_vocab_size(config.vocab_size)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(heads)
-    writer.add_head_count_kv(held["num_key_value_heads"])
-    writer.add_rope_dimension_count(config.hidden_size // heads)
-    writer.add_rope_freq_base(float(held["rope_parameters"]["rope_theta"]))
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    writer.add_vocab_size(g.vocabulary)
+    writer.add_context_length(g.context)
+    writer.add_embedding_length(g.width)
+    writer.add_block_count(g.layers)
+    writer.add_feed_forward_length(g.feed_forward)
+    writer.add_head_count(g.heads)
+    writer.add_head_count_kv(g.kv_heads)
+    if g.head_dim * g.heads != g.width:
+        writer.add_key_length(g.head_dim)
+        writer.add_value_length(g.head_dim)
+    writer.add_rope_dimension_count(g.head_dim)
+    writer.add_rope_freq_base(g.rope_theta)
+    if g.rope_linear is not None:
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(g.rope_linear)
+    writer.add_layer_norm_rms_eps(g.rms_eps)
     writer.add_file_type(gguf.LlamaFileType.MOSTLY_F16)
     writer.add_quantization_version(gguf.GGML_QUANT_VERSION)
-    writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("qwen2")
+
+
+def _add_vocabulary(writer: Any, vocabulary: Vocabulary, g: Geometry) -> None:
+    writer.add_tokenizer_model("llama" if vocabulary.scores else "gpt2")
+    writer.add_tokenizer_pre(vocabulary.pre)
     writer.add_token_list(vocabulary.tokens)
+    if vocabulary.scores:
+        writer.add_token_scores(vocabulary.scores)
+        writer.add_add_space_prefix(vocabulary.spaces == "each")
     writer.add_token_types(vocabulary.types)
-    writer.add_token_merges(vocabulary.merges)
-    writer.add_bos_token_id(held["bos_token_id"])
-    writer.add_eos_token_id(held["eos_token_id"])
-    writer.add_pad_token_id(held["pad_token_id"])
-    writer.add_add_bos_token(False)
-    writer.add_add_eos_token(False)
-    for tensor_name, value in gguf_tensors(weights, config).items():
-        writer.add_tensor(tensor_name, value)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
+    if vocabulary.merges:
+        writer.add_token_merges(vocabulary.merges)
+    for name, token in _named_ids(vocabulary, g).items():
+        if token is not None:
+            writer.add_uint32(f"tokenizer.ggml.{name}_token_id", token)
+    writer.add_add_bos_token(vocabulary.add_bos)
+    writer.add_add_eos_token(vocabulary.add_eos)
 
 
-def quantize(source: Path, path: Path, precision: Precision) -> None:
-    """Write `source` (f16) at `precision` with llama.cpp's quantizer. Raises BackendError where it fails."""
+def _named_ids(vocabulary: Vocabulary, g: Geometry) -> dict[str, int | None]:
+    """The tokenizer's word on its special tokens, else config.json's."""
+    return {
+        "bos": g.bos if vocabulary.bos is None else vocabulary.bos,
+        "eos": g.eos if vocabulary.eos is None else vocabulary.eos,
+        "padding": g.pad if vocabulary.pad is None else vocabulary.pad,
+        "unknown": vocabulary.unknown,
+    }
+
+
+def _check_vocabulary(vocabulary: Vocabulary, g: Geometry, name: str) -> None:
+    """Refuse what llama.cpp stops the whole process for, or reads in its own way."""
+    tokens, types = vocabulary.tokens, vocabulary.types
+    twice = {token for token, n in Counter(tokens).items() if n > 1 or not token or "\0" in token}
+    ordinary = {t for t, kind in zip(tokens, types, strict=True) if kind == gguf.TokenType.NORMAL} & MADE_SPECIAL
+    special = {tokens[i] for i in vocabulary.special} & MADE_ORDINARY
+    ids = _named_ids(vocabulary, g)
+    beyond = [f"{key} {i}" for key, i in ids.items() if i is not None and i >= len(tokens)]
+    ends = ((vocabulary.add_bos, ids["bos"]), (vocabulary.add_eos, ids["eos"]))
+    wrong = {
+        f"{len(tokens)} tokens for {g.vocabulary} rows of the embedding": len(tokens) != g.vocabulary,
+        f"tokens that are empty, cut short or there twice ({sorted(twice)[:3]})": bool(twice),
+        f"ordinary tokens that llama.cpp makes special ({sorted(ordinary)[:3]})": bool(ordinary),
+        f"special tokens that llama.cpp makes ordinary ({sorted(special)[:3]})": bool(special),
+        "neither merges nor scores": not (vocabulary.merges or vocabulary.scores),
+        "no BOS or EOS to add": any(adds and token is None for adds, token in ends),
+        f"special tokens that are none of them ({', '.join(beyond)})": bool(beyond),
+        f"a name by which llama.cpp knows other special tokens ({name})": any(n in name.lower() for n in MISREAD_NAMES),
+    }
+    if any(wrong.values()):
+        found = ", ".join(what for what, bad in wrong.items() if bad)
+        raise InputError(f"expected a vocabulary that llama.cpp can hold, found {found}; it cannot be exported.")
+
+
+def _rope_factors(g: Geometry) -> NDArray[np.float32] | None:
+    """What llama.cpp divides each rotary frequency by, float32 (head_dim / 2,): LLaMA 3.1's scaling.
+
+    Wavelengths (tokens per turn) up to original / high stay, those from original / low are stretched by the factor,
+    those between by a mixture, as transformers' `_compute_llama3_parameters` has it.
+    """
+    rope = g.rope_llama3
+    if rope is None:
+        return None
+    wavelengths = 2 * np.pi * g.rope_theta ** (np.arange(0, g.head_dim, 2, dtype=np.float64) / g.head_dim)
+    share = np.clip((rope.original / wavelengths - rope.low) / (rope.high - rope.low), 0.0, 1.0)
+    return (1.0 / ((1.0 - share) / rope.factor + share)).astype(np.float32)
+
+
+def quantize(source: Path, path: Path, precision: Precision, imatrix: Path | None = None) -> Quantized:
+    """Write `source` (f16) at `precision` with llama.cpp's quantizer.
+
+    imatrix: an importance matrix (`uniecg_export.importance`, or llama-imatrix in its GGUF format); columns that
+    matter get the smaller errors. Raises InputError for one that cannot be read, BackendError where llama.cpp fails.
+    """
     params = api.llama_model_quantize_default_params()
-    params.ftype = {"q8_0": api.LLAMA_FTYPE_MOSTLY_Q8_0, "f16": api.LLAMA_FTYPE_MOSTLY_F16}[precision]
+    params.ftype = FILE_TYPES[precision]
     params.nthread = 1
+    params.max_buf_size = QUANTIZER_BYTES
+    if imatrix is not None:
+        importance = _read_importance(imatrix)
+        params.imatrix = _importance_entries(importance)
     status = api.llama_model_quantize(str(source).encode(), str(path).encode(), ctypes.byref(params))
     if status != 0 or not path.is_file():
         raise BackendError(f"expected llama.cpp to quantize {source.name} to {precision}, it returned {status}.")
+    tensors = gguf.GGUFReader(path).tensors
+    types = {tensor.name: str(tensor.tensor_type.name) for tensor in tensors}
+    matrices = [tensor.name for tensor in tensors if len(tensor.shape) > 1]
+    return Quantized(types, {name: types[name] for name in matrices if types[name] not in TYPES[precision]})
+
+
+def _importance_entries(importance: Mapping[str, NDArray[np.float32]]) -> Any:
+    """llama.cpp's array, ended by an entry without a name; the caller keeps `importance` alive."""
+    entries = (api.llama_model_imatrix_data * (len(importance) + 1))()
+    for entry, (name, values) in zip(entries, importance.items(), strict=False):
+        entry.name, entry.size = name.encode(), values.size
+        entry.data = values.ctypes.data_as(ctypes.POINTER(ctypes.c_float))
+    return entries
+
+
+def _read_importance(path: Path) -> dict[str, NDArray[np.float32]]:
+    """Mean squares of the inputs of each matrix, by tensor name."""
+    try:
+        if path.stat().st_size > IMPORTANCE_BYTES:
+            raise ValueError(f"more than {IMPORTANCE_BYTES} bytes")
+        held = {tensor.name: np.array(tensor.data, np.float32) for tensor in gguf.GGUFReader(path).tensors}
+        names = [name.removesuffix(".in_sum2") for name in held if name.endswith(".in_sum2")]
+        found = {name: (held[f"{name}.in_sum2"] / held[f"{name}.counts"]).ravel() for name in names}
+        if not found or not all(bool(np.isfinite(values).all() and (values >= 0).all()) for values in found.values()):
+            raise ValueError("no sums of squares")
+    except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
+        raise InputError(f"expected an importance matrix in {path}, could not read it ({error}); compute it.") from None
+    return found

@@ -1,0 +1,377 @@
+"""Tokenizers: llama.cpp gives the tokens that Hugging Face's give, or the tokenizer is refused with the reason."""
+
+from __future__ import annotations
+
+import json
+import random
+import struct
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from gguf import TokenType
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import LlamaConfig
+from transformers.convert_slow_tokenizer import generate_merges
+
+from uniecg_device.errors import InputError
+from uniecg_export.gguf_vocabulary import LLAMA3_PATTERN, SPLIT_PATTERN, Vocabulary, prepare_text, read_vocabulary
+from uniecg_export.gguf_writer import write_gguf
+from uniecg_runtime.backends.llama import LanguageModel
+
+SPECIALS = ("<unk>", "<s>", "</s>")
+LATE = ("<|user|>", "[ECG]", "<tool_call>")  # added after training; the last is no special token
+SIZE = 1600  # rows of the embedding, more than any of the tokenizers here has
+SPACE = "▁"
+KINDS = ("qwen2", "llama-bpe", "smaug-bpe", "gpt-2", "smollm")
+
+
+def ecg_lines(count: int, seed: int = 0) -> list[str]:
+    """Lines as models of ECGs read and write them, and as people type them: numbers, units, leads, odd spacing."""
+    rng = random.Random(seed)
+    leads = ["I", "II", "III", "aVR", "aVL", "aVF", *(f"V{i}" for i in range(1, 7))]
+    found = ["sinus rhythm", "atrial fibrillation", "complete left bundle branch block", "ST elevation", "LVH", "WPW"]
+    other = [
+        "Größe 1,72 m",
+        "心电图显示什么",
+        "Что показывает ЭКГ?",
+        "µV ±0.05",
+        "12½",
+        "🫀",
+        "naïve café",
+        "e\u0301 —",
+    ]
+    odd = ["  ", "\t", "\n", "\r\n", " \n ", "    ", "\u00a0", "...", "!!!", "----", "=====", "it's", "I'LL", "don't"]
+    letters = "abcxyzAVR0123456789 .,;:|/-+()_\n'\""
+    shapes: list[Callable[[], str]] = [
+        lambda: f"HR {rng.randint(20, 250)} PR {rng.randint(80, 400)} ms QTc {rng.random():.4f}",
+        lambda: f"{rng.choice(found).capitalize()}; T inversion {rng.choice(leads)} ({rng.random():.3f} mV).",
+        lambda: f"Is there {rng.choice(found)} in {rng.choice(leads)}/{rng.choice(leads)}?",
+        lambda: f"Generate an ECG with {rng.choice(found)}, male, {rng.randint(1, 99)} years @25mm/s",
+        lambda: "".join(rng.choices(letters, k=rng.randint(0, 40))),
+        lambda: rng.choice(odd).join([*rng.sample(found, 2), rng.choice(other)]),
+        lambda: rng.choice(odd) + rng.choice(other) + rng.choice(odd) + str(rng.randint(0, 10**9)) + rng.choice(odd),
+    ]
+    return [rng.choice(shapes)() for _ in range(count)]
+
+
+def with_specials(lines: Iterable[str], specials: Iterable[str], seed: int = 1) -> list[str]:
+    """Every third line has special tokens in it, with and without spaces around them."""
+    rng, names, done = random.Random(seed), list(specials), []
+    for i, line in enumerate(lines):
+        cut = rng.randint(0, len(line))
+        space = [rng.choice(("", "", " ", "  ")) for _ in range(2)]
+        done.append(line if i % 3 else line[:cut] + space[0] + rng.choice(names) + space[1] + line[cut:])
+    return done
+
+
+def layout(kind: str) -> Any:
+    level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=kind in ("gpt-2", "smollm"))
+    if kind == "gpt-2":
+        return level
+    pattern = SPLIT_PATTERN if kind == "qwen2" else LLAMA3_PATTERN
+    first = pre_tokenizers.Digits(True) if kind == "smollm" else pre_tokenizers.Split(Regex(pattern), "isolated")
+    return pre_tokenizers.Sequence([first, level])
+
+
+def byte_level(kind: str, lines: list[str]) -> Tokenizer:
+    """Trained on lines; the words of a LLaMA 3 skip the merges, as its tokenizer has it."""
+    tokenizer = Tokenizer(models.BPE(ignore_merges=kind == "llama-bpe"))
+    tokenizer.normalizer = normalizers.NFC() if kind == "qwen2" else None
+    tokenizer.pre_tokenizer = layout(kind)
+    tokenizer.decoder = decoders.ByteLevel()
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trainer = trainers.BpeTrainer(vocab_size=1200, initial_alphabet=alphabet, show_progress=False)
+    tokenizer.train_from_iterator(lines, trainer)
+    tokenizer.add_special_tokens(["<|begin_of_text|>", *LATE[:2]])
+    tokenizer.add_tokens([AddedToken(LATE[2], normalized=False)])
+    start = "<|begin_of_text|>"
+    tokens = [(start, tokenizer.token_to_id(start))]
+    tokenizer.post_processor = processors.TemplateProcessing(single=f"{start} $A", special_tokens=tokens)
+    return tokenizer
+
+
+def pieces(lines: list[str]) -> dict[str, float]:
+    """SentencePiece's BPE as LLaMA has it: specials, bytes, merged pieces by rank, then characters; with scores."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE)
+    tokenizer.train_from_iterator(lines, trainers.BpeTrainer(vocab_size=1000, limit_alphabet=90, show_progress=False))
+    texts = [text for text, _ in sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])]
+    ordered = [text for text in texts if len(text) > 1] + [text for text in texts if len(text) == 1]
+    head = [*SPECIALS, *(f"<0x{i:02X}>" for i in range(256))]
+    return dict.fromkeys(head, 0.0) | {text: -float(i) for i, text in enumerate(ordered)}
+
+
+def llama_tokenizer(scores: Mapping[str, float], *, metaspace: str | None = None) -> Tokenizer:
+    """What transformers makes of such a model: its old layout, or Metaspace with a scheme."""
+    ids = {text: i for i, text in enumerate(scores)}
+    merges = generate_merges(ids, scores, skip_tokens=list(scores)[:259])
+    tokenizer = Tokenizer(models.BPE(ids, merges, unk_token="<unk>", fuse_unk=True, byte_fallback=True))
+    if metaspace is None:
+        tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend(SPACE), normalizers.Replace(" ", SPACE)])
+    else:
+        tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme=metaspace, split=False)
+    tokenizer.add_special_tokens([AddedToken(t, normalized=False, special=True) for t in (*SPECIALS, *LATE[:2])])
+    tokenizer.add_tokens([AddedToken(LATE[2], normalized=False)])
+    return tokenizer
+
+
+def field(number: int, value: int | bytes | float) -> bytes:
+    """One field of a protobuf message."""
+    if isinstance(value, float):
+        return bytes([number << 3 | 5]) + struct.pack("<f", value)
+    size = value if isinstance(value, int) else len(value)
+    digits = bytes([size & 0x7F | 0x80, size >> 7 & 0x7F | 0x80, size >> 14])
+    key = number << 3 | (0 if isinstance(value, int) else 2)
+    return bytes([key & 0x7F | 0x80, key >> 7]) + digits + (b"" if isinstance(value, int) else value)
+
+
+def sentencepiece_model(scores: Mapping[str, float], **change: int) -> bytes:
+    """tokenizer.model of LLaMA's kind; change: fields of the trainer (t35=0) and the normalizer (n4=1)."""
+    kinds = [2, 3, 3, *[6] * 256]
+    kinds += [1] * (len(scores) - len(kinds))
+    numbers = {"t3": 2, "t35": 1, "n3": 1, "n4": 0, "n5": 1} | change
+    entries = zip(scores.items(), kinds, strict=True)
+    model = b"".join(
+        field(1, field(1, text.encode()) + field(2, score) + field(3, kind)) for (text, score), kind in entries
+    )
+    for part, letter in ((2, "t"), (3, "n")):
+        chosen = {int(name[1:]): value for name, value in numbers.items() if name[0] == letter}
+        model += field(part, b"".join(field(number, value) for number, value in chosen.items()))
+    return model
+
+
+def opened(vocabulary: Vocabulary, folder: Path) -> LanguageModel:
+    """The vocabulary in llama.cpp, with a language model of zeros."""
+    config = LlamaConfig(
+        vocab_size=len(vocabulary.tokens),
+        hidden_size=32,
+        intermediate_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=1,
+        bos_token_id=1,
+        eos_token_id=2,
+    )
+    matrices = [*(f"self_attn.{letter}_proj" for letter in "qkvo"), "mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+    shapes = dict.fromkeys(matrices, (32, 32))
+    layer: dict[str, tuple[int, ...]] = {**shapes, "input_layernorm": (32,), "post_attention_layernorm": (32,)}
+    weights = {f"model.layers.0.{name}.weight": np.zeros(shape, np.float16) for name, shape in layer.items()}
+    weights |= {"model.norm.weight": np.zeros(32), "model.embed_tokens.weight": np.zeros((config.vocab_size, 32))}
+    write_gguf(folder / "model.gguf", weights, config, vocabulary, "vocabulary")
+    return LanguageModel(folder / "model.gguf", context=64, threads=1)
+
+
+def differing(tokenizer: Tokenizer, vocabulary: Vocabulary, model: LanguageModel, lines: list[str]) -> list[str]:
+    """Lines that llama.cpp gives other tokens."""
+    expected = [encoding.ids for encoding in tokenizer.encode_batch(lines, add_special_tokens=False)]
+    found = (model.tokenize(prepare_text(vocabulary, line)) for line in lines)
+    return [line for line, a, b in zip(lines, found, expected, strict=True) if a != b]
+
+
+@pytest.fixture(scope="module")
+def lines() -> list[str]:
+    return ecg_lines(2000)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_byte_level_tokenizers_of_every_layout_agree_on_every_line(kind: str, lines: list[str], tmp_path: Path) -> None:
+    tokenizer = byte_level(kind, ecg_lines(600, seed=5))
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    vocabulary = read_vocabulary(tmp_path, SIZE)
+    assert (vocabulary.pre, vocabulary.normal_form) == (kind, "NFC" if kind == "qwen2" else None)
+    assert vocabulary.add_bos and vocabulary.spaces == "none"
+    assert differing(tokenizer, vocabulary, opened(vocabulary, tmp_path), with_specials(lines, LATE)) == []
+
+
+@pytest.fixture(scope="module")
+def scores() -> dict[str, float]:
+    return pieces(ecg_lines(600, seed=5))
+
+
+def write_folder(folder: Path, scores: Mapping[str, float], *files: str, metaspace: str | None = None) -> Tokenizer:
+    """The named files of a LLaMA tokenizer's folder; the tokenizer as transformers runs it."""
+    tokenizer = llama_tokenizer(scores, metaspace=metaspace)
+    late = {token: tokenizer.token_to_id(token) for token in LATE}
+    config = {"bos_token": {"content": "<s>"}, "eos_token": "</s>", "additional_special_tokens": ["<|user|>", "[ECG]"]}
+    contents = {
+        "tokenizer.model": sentencepiece_model(scores),
+        "tokenizer.json": tokenizer.to_str().encode(),
+        "added_tokens.json": json.dumps(late).encode(),
+        "tokenizer_config.json": json.dumps(config).encode(),
+    }
+    for name in files:
+        (folder / name).write_bytes(contents[name])
+    return tokenizer
+
+
+SOURCES = {
+    "tokenizer.model alone": ("tokenizer.model", "added_tokens.json", "tokenizer_config.json"),
+    "tokenizer.json alone": ("tokenizer.json", "tokenizer_config.json"),
+    "both": ("tokenizer.model", "tokenizer.json", "tokenizer_config.json"),
+}
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_sentencepiece_tokenizers_agree_on_every_line_whatever_file_they_are_in(
+    source: str, scores: dict[str, float], lines: list[str], tmp_path: Path
+) -> None:
+    tokenizer = write_folder(tmp_path, scores, *SOURCES[source])
+    vocabulary = read_vocabulary(tmp_path, SIZE)
+    assert (vocabulary.spaces, vocabulary.bos, vocabulary.eos, vocabulary.unknown) == ("each", 1, 2, 0)
+    assert vocabulary.add_bos == (source == "tokenizer.model alone")
+    texts = with_specials(lines, (*SPECIALS, *LATE))
+    assert differing(tokenizer, vocabulary, opened(vocabulary, tmp_path), texts) == []
+
+
+@pytest.mark.parametrize(("metaspace", "spaces"), [("first", "first"), ("always", "always"), ("never", "none")])
+def test_a_space_in_front_that_llama_cpp_would_set_otherwise_is_prepared(
+    metaspace: str, spaces: str, scores: dict[str, float], lines: list[str], tmp_path: Path
+) -> None:
+    tokenizer = write_folder(tmp_path, scores, "tokenizer.model", "tokenizer.json", metaspace=metaspace)
+    vocabulary = read_vocabulary(tmp_path, SIZE)
+    assert vocabulary.spaces == spaces
+    texts = with_specials(lines, (*SPECIALS, *LATE))
+    assert differing(tokenizer, vocabulary, opened(vocabulary, tmp_path), texts) == []
+
+
+def test_vicunas_settings_set_a_space_in_front_of_the_first_piece_only(
+    scores: dict[str, float], lines: list[str], tmp_path: Path
+) -> None:
+    tokenizer = write_folder(tmp_path, scores, "tokenizer.model", "added_tokens.json", metaspace="first")
+    (tmp_path / "tokenizer_config.json").write_text('{"legacy": false, "bos_token": "<s>"}', encoding="utf-8")
+    vocabulary = read_vocabulary(tmp_path, SIZE)
+    assert vocabulary.spaces == "first"
+    texts = with_specials(lines, (*SPECIALS, *LATE))
+    assert differing(tokenizer, vocabulary, opened(vocabulary, tmp_path), texts) == []
+
+
+def test_the_sentencepiece_library_itself_agrees(scores: dict[str, float], lines: list[str], tmp_path: Path) -> None:
+    library = pytest.importorskip("sentencepiece", reason="needs the package `sentencepiece`")
+    write_folder(tmp_path, scores, "tokenizer.model")
+    processor = library.SentencePieceProcessor(model_file=str(tmp_path / "tokenizer.model"))
+    vocabulary = read_vocabulary(tmp_path, SIZE)
+    model = opened(vocabulary, tmp_path)
+    texts = [line for line in lines if line]
+    assert [line for line in texts if model.tokenize(line) != processor.encode(line)] == []
+
+
+def test_special_tokens_keep_their_ids_and_typed_text_never_becomes_one(
+    scores: dict[str, float], tmp_path: Path
+) -> None:
+    tokenizer = write_folder(tmp_path, scores, *SOURCES["tokenizer.model alone"])
+    vocabulary = read_vocabulary(tmp_path, SIZE)
+    model = opened(vocabulary, tmp_path)
+    for token in ("<s>", "</s>", "<|user|>", "[ECG]"):
+        (only,) = model.tokenize(token)
+        assert only == tokenizer.token_to_id(token) and model.is_special(only)
+        assert not any(map(model.is_special, model.tokenize(token, special=False)))
+    ordinary = tokenizer.token_to_id("<tool_call>")
+    assert vocabulary.types[ordinary] == TokenType.USER_DEFINED
+    assert vocabulary.types[-1] == TokenType.UNUSED and not model.is_text(SIZE - 1)
+
+
+def test_settings_say_which_tokens_go_around_a_text(scores: dict[str, float], tmp_path: Path) -> None:
+    write_folder(tmp_path, scores, "tokenizer.model")
+    said = {"pad_token": "<unk>", "add_bos_token": False, "add_eos_token": True}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(said), encoding="utf-8")
+    vocabulary = read_vocabulary(tmp_path, SIZE)
+    assert (vocabulary.bos, vocabulary.eos, vocabulary.pad) == (1, None, 0)
+    assert (vocabulary.add_bos, vocabulary.add_eos) == (False, True)
+    (tmp_path / "tokenizer_config.json").write_text('{"pad_token": "<nowhere>"}', encoding="utf-8")
+    with pytest.raises(InputError, match="pad_token '<nowhere>'"):
+        read_vocabulary(tmp_path, SIZE)
+
+
+MODELS: dict[str, dict[str, int]] = {
+    "no BPE": {"t3": 1},
+    "fall back to bytes": {"t35": 0},
+    "behind words": {"t24": 1},
+    "drops or keeps spaces": {"n4": 1},
+}
+
+
+@pytest.mark.parametrize("reason", MODELS)
+def test_a_sentencepiece_model_that_llama_cpp_would_not_follow_is_refused(
+    scores: dict[str, float], tmp_path: Path, reason: str
+) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(sentencepiece_model(scores, **MODELS[reason]))
+    with pytest.raises(InputError, match=reason):
+        read_vocabulary(tmp_path, SIZE)
+
+
+def lone_merge(held: dict[str, Any]) -> None:
+    held["model"]["merges"] = held["model"]["merges"][1:]
+
+
+def shuffled_merges(held: dict[str, Any]) -> None:
+    merges = held["model"]["merges"]
+    twice = next(i for i, (a, b) in enumerate(merges) if i and a + b == "".join(merges[i - 1]))
+    merges.append(merges.pop(twice))
+
+
+def reachable_special(held: dict[str, Any]) -> None:
+    held["added_tokens"].append(held["added_tokens"][0] | {"id": SIZE - 1, "content": "HRPR"})
+
+
+LAYOUTS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "apart": lone_merge,
+    "lie between": shuffled_merges,
+    "typed text becomes": reachable_special,
+    "normalized text": lambda held: held["added_tokens"][0].update(normalized=True),
+    "spaces otherwise": lambda held: held.update(normalizer={"type": "NFKC"}),
+    "in the place of others": lambda held: held["added_tokens"].append({"id": 300, "content": "<new>"}),
+    "strips": lambda held: held["added_tokens"][0].update(rstrip=True),
+    "word of its own": lambda held: held["added_tokens"][0].update(single_word=True),
+    "overlap": lambda held: held["added_tokens"].append({"id": SIZE - 1, "content": "|><x"}),
+    "byte": lambda held: held["model"]["vocab"].pop("<0x0A>"),
+    "could not read": lambda held: held.pop("added_tokens"),
+}
+
+
+@pytest.mark.parametrize("reason", LAYOUTS)
+def test_a_layout_of_llama_that_llama_cpp_would_not_follow_is_refused(
+    scores: dict[str, float], tmp_path: Path, reason: str
+) -> None:
+    write_folder(tmp_path, scores, "tokenizer.json")
+    held = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    LAYOUTS[reason](held)
+    (tmp_path / "tokenizer.json").write_text(json.dumps(held), encoding="utf-8")
+    with pytest.raises(InputError, match=reason):
+        read_vocabulary(tmp_path, SIZE)
+
+
+def test_a_special_token_that_llama_3_would_take_for_a_word_is_refused(lines: list[str], tmp_path: Path) -> None:
+    tokenizer = byte_level("llama-bpe", lines[:200])
+    tokenizer.add_special_tokens(["ECG"])
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    with pytest.raises(InputError, match="typed text becomes the special token 'ECG'"):
+        read_vocabulary(tmp_path, SIZE)
+
+
+def test_two_files_that_contradict_each_other_are_refused(scores: dict[str, float], tmp_path: Path) -> None:
+    write_folder(tmp_path, scores, "tokenizer.model", "tokenizer.json")
+    changed = sentencepiece_model({text + "x" * (i == 300): score for i, (text, score) in enumerate(scores.items())})
+    (tmp_path / "tokenizer.model").write_bytes(changed)
+    with pytest.raises(InputError, match="different tokens"):
+        read_vocabulary(tmp_path, SIZE)
+
+
+def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"tokenizer\.json or tokenizer\.model"):
+        read_vocabulary(tmp_path, SIZE)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.binary(max_size=200), cut=st.integers(0, 4000))
+def test_bytes_that_are_no_tokenizer_are_an_input_error(
+    data: bytes, cut: int, scores: dict[str, float], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "damaged" / "tokenizer.model"
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(sentencepiece_model(scores)[:cut] + data)
+    with pytest.raises(InputError):
+        read_vocabulary(path.parent, SIZE)
