@@ -18,10 +18,8 @@ import torch
 from numpy.typing import NDArray
 
 from uniecg_device.errors import InputError
-from uniecg_export.checkpoint import Checkpoint, read_checkpoint
-from uniecg_export.families.uniecg_nano import llama_config
-from uniecg_export.families.uniecg_nano_prompt import preprocessing
-from uniecg_export.families.uniecg_nano_roles import sources
+from uniecg_export.checkpoint import read_checkpoint
+from uniecg_export.exportable import Exportable, Language
 from uniecg_export.gguf_writer import Precision, quantize, write_gguf
 from uniecg_export.onnx_graphs import export_graph
 from uniecg_export.parity import (
@@ -41,14 +39,6 @@ from uniecg_runtime.bundle import MANIFEST, Bundle
 from uniecg_runtime.manifest import Artifact, Golden, Manifest
 from uniecg_runtime.verify import verify_bundle
 
-NAME = "uniecg-nano"
-VERSION = "0.1.0"
-LICENCE = "Apache-2.0"
-INTENDED_USE = (
-    "Research use, unconfirmed; not a medical device. Interprets 12-lead ECGs of about 10 s in English and "
-    "draws synthetic ones from a description. Not for diagnosis, monitoring or any decision about a patient."
-)
-PAPER = "https://arxiv.org/abs/2509.18588"
 GOLDEN_FILE = "golden.npz"
 GOLDEN_SEED = 20260101
 
@@ -65,10 +55,17 @@ class Exported:
 
 
 def export_checkpoint(
-    checkpoint: Path, out: Path, *, precision: Precision = "q8_0", overrides: Iterable[str] = ()
+    checkpoint: Path,
+    out: Path,
+    *,
+    family: str | None = None,
+    labels: Path | None = None,
+    precision: Precision = "q8_0",
+    overrides: Iterable[str] = (),
 ) -> Exported:
     """Export `checkpoint` to the bundle folder `out`; a bundle that is already there is replaced.
 
+    family: of `checkpoint.FAMILIES`, where the checkpoint does not name its own. labels: see `checkpoint.read_labels`.
     precision: of the language model's matrices. overrides: `gate=reason` for gates that may say no.
     Everything is written beside `out`, measured against torch, opened and replayed through the runtime,
     and only then moved there. Raises InputError for a checkpoint or option that cannot be used, GateError
@@ -77,7 +74,7 @@ def export_checkpoint(
     if precision not in get_args(Precision):
         raise InputError(f"expected a precision of {', '.join(get_args(Precision))}, found {precision!r}.")
     accepted = read_overrides(overrides)
-    read = read_checkpoint(checkpoint)
+    read = read_checkpoint(checkpoint, family, labels)
     with staged(out) as folder:
         made, parities = _write_artifacts(read, folder, precision)
         used = decide(parities, accepted)
@@ -129,23 +126,33 @@ def _replace(folder: Path, out: Path) -> None:
     shutil.rmtree(aside)
 
 
-def _write_artifacts(read: Checkpoint, folder: Path, precision: Precision) -> tuple[list[Artifact], list[Parity]]:
+def _write_artifacts(read: Exportable, folder: Path, precision: Precision) -> tuple[list[Artifact], list[Parity]]:
     made, parities = [], []
-    for source in sources(read.model):
+    for source in read.sources:
         path = folder / f"{source.role}.onnx"
-        inputs, outputs = export_graph(source, path, NAME)
+        inputs, outputs = export_graph(source, path, read.name)
         artifact = _artifact(source.role, path, "onnxruntime", "float32", inputs, outputs)
         made.append(artifact)
         parities.append(graph_parity(source, path, artifact))
-    path = folder / "language_model.gguf"
-    _write_language_model(read, path, precision)
-    made.append(_artifact("language_model", path, "llama.cpp", precision))
-    llama = LanguageModel(path, context=read.prompt.context, threads=1)
-    parities.append(tokenizer_parity(read.tokenizer, llama))
-    encoder = sources(read.model)[0]
-    soft_tokens = encoder.run(encoder.draw(np.random.default_rng(1)))[0][0]
-    parities += language_model_parity(read.model.language_model, read.tokenizer, llama, soft_tokens, precision)
+    if read.language is not None:
+        path = folder / "language_model.gguf"
+        _write_language_model(read.language, path, precision, read.name)
+        made.append(_artifact("language_model", path, "llama.cpp", precision))
+        parities += _language_parities(read, read.language, path, precision)
     return made, parities
+
+
+def _language_parities(read: Exportable, language: Language, path: Path, precision: Precision) -> list[Parity]:
+    llama = LanguageModel(path, context=language.prompt.context, threads=1)
+    soft_tokens = _soft_tokens(read, np.random.default_rng(1))
+    parities = language_model_parity(language.model, language.tokenizer, llama, soft_tokens, precision)
+    return [tokenizer_parity(language.tokenizer, llama), *parities]
+
+
+def _soft_tokens(read: Exportable, rng: np.random.Generator) -> NDArray[np.float32]:
+    """What the encoder writes for a plausible input, (n, width)."""
+    encoder = next(source for source in read.sources if source.role == "encoder")
+    return encoder.run(encoder.draw(rng))[encoder.outputs.index("tokens")][0]
 
 
 def _artifact(
@@ -168,21 +175,21 @@ def _artifact(
     )
 
 
-def _write_language_model(read: Checkpoint, path: Path, precision: Precision) -> None:
-    tensors = read.model.language_model.state_dict()
+def _write_language_model(language: Language, path: Path, precision: Precision, name: str) -> None:
+    tensors = language.model.state_dict()
     weights = {name: tensor.numpy() for name, tensor in tensors.items() if name != "lm_head.weight"}
-    config = llama_config(read.model.config)
+    config = language.model.config
     if precision == "f16":
-        write_gguf(path, weights, config, read.vocabulary, NAME)
+        write_gguf(path, weights, config, language.vocabulary, name)
         return
     full = path.with_suffix(".f16.gguf")
-    write_gguf(full, weights, config, read.vocabulary, NAME)
+    write_gguf(full, weights, config, language.vocabulary, name)
     quantize(full, path, precision)
     full.unlink()
 
 
 def _write_golden(
-    read: Checkpoint, folder: Path, precision: Precision, parities: Sequence[Parity]
+    read: Exportable, folder: Path, precision: Precision, parities: Sequence[Parity]
 ) -> tuple[Golden, ...]:
     """Write golden.npz with torch's float32 outputs; the tolerance of each role.
 
@@ -191,15 +198,16 @@ def _write_golden(
     rng = np.random.default_rng(GOLDEN_SEED)
     arrays: Arrays = {}
     golden = []
-    for source in sources(read.model):
+    for source in read.sources:
         inputs = source.draw(rng)
         arrays |= {f"{source.role}.in.{name}": value for name, value in inputs.items()}
         outputs = zip(source.outputs, source.run(inputs), strict=True)
         arrays |= {f"{source.role}.out.{name}": value for name, value in outputs}
         golden.append(Golden(role=source.role, tolerance=_tolerance(GRAPH_LIMIT, source.role, parities)))
-    arrays |= _golden_conversation(read, arrays["encoder.out.tokens"][0])
-    limit = _tolerance(STATE_LIMITS[precision], "language_model_states", parities)
-    golden.append(Golden(role="language_model", tolerance=limit))
+    if read.language is not None:
+        arrays |= _golden_conversation(read.language, read.generation, arrays["encoder.out.tokens"][0])
+        limit = _tolerance(STATE_LIMITS[precision], "language_model_states", parities)
+        golden.append(Golden(role="language_model", tolerance=limit))
     np.savez_compressed(folder / GOLDEN_FILE, **arrays)  # type: ignore[arg-type]
     return tuple(golden)
 
@@ -208,14 +216,17 @@ def _tolerance(limit: float, gate: str, parities: Sequence[Parity]) -> float:
     return max([limit, *(2 * p.error for p in parities if p.gate == gate and not p.ok)])
 
 
-def _golden_conversation(read: Checkpoint, soft_tokens: NDArray[np.float32]) -> Arrays:
+def _golden_conversation(
+    language: Language, generation: manifest.Generation | None, soft_tokens: NDArray[np.float32]
+) -> Arrays:
     """An interpretation's prompt around soft tokens, then `[ECG]` tokens: last logits and hidden states."""
-    parts = read.prompt.first_turn_with_signal.split("{signal}")
+    prompt, llama = language.prompt, language.model
+    parts = prompt.first_turn_with_signal.split("{signal}")
     before, after = (
-        read.tokenize(part.format(question=read.prompt.interpret_question, measurements=TEXTS[1])) for part in parts
+        language.tokenize(part.format(question=prompt.interpret_question, measurements=TEXTS[1])) for part in parts
     )
-    after += read.tokenize(read.generation.token * read.generation.token_count)
-    llama = read.model.language_model
+    if generation is not None:
+        after += language.tokenize((generation.token or "") * (generation.token_count or 0))
     embed = llama.get_input_embeddings()
     with torch.inference_mode():
         pieces = [embed(torch.tensor([before])), torch.from_numpy(soft_tokens)[None], embed(torch.tensor([after]))]
@@ -231,41 +242,45 @@ def _golden_conversation(read: Checkpoint, soft_tokens: NDArray[np.float32]) -> 
 
 
 def _describe(
-    read: Checkpoint,
+    read: Exportable,
     folder: Path,
     artifacts: Sequence[Artifact],
     golden: tuple[Golden, ...],
     overrides: tuple[manifest.Override, ...],
 ) -> Manifest:
-    counts = {
-        role: sum(parameter.numel() for parameter in getattr(read.model, role).parameters())
-        for role in get_args(manifest.Role)
-    }
+    language = read.language
     return Manifest(
         schema_version=manifest.SCHEMA_VERSION,
-        name=NAME,
-        version=VERSION,
-        licence=LICENCE,
-        intended_use=INTENDED_USE,
-        preprocessing=preprocessing(read.model.config),
-        prompt=read.prompt,
-        statements=read.statements,
-        generation=read.generation,
+        name=read.name,
+        version=read.version,
+        licence=read.licence,
+        intended_use=read.intended_use,
         artifacts=tuple(artifacts),
         golden_file=GOLDEN_FILE,
         golden_sha256=sha256(folder / GOLDEN_FILE),
         golden=golden,
+        preprocessing=read.preprocessing,
+        prompt=None if language is None else language.prompt,
+        statements=None if language is None else language.statements,
+        classification=read.classification,
+        generation=read.generation,
         figures=read.figures,
         overrides=overrides,
         provenance=manifest.Provenance(
-            family="uniecg_nano",
-            checkpoint_sha256=sha256(read.folder / "model.safetensors"),
-            trained_on=read.model.config.trained_on,
-            parameters=counts,
+            family=read.family,
+            checkpoint_sha256=_sha256_of_all(read.files),
+            trained_on=read.trained_on,
+            parameters=read.parameters,
             tool=tool(),
-            paper=PAPER,
+            paper=read.paper,
         ),
     )
+
+
+def _sha256_of_all(files: Sequence[Path]) -> str:
+    """Of one file its own; of several that of their hashes in order, each as hexadecimal and a line feed."""
+    hashes = [sha256(file) for file in files]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(f"{h}\n" for h in hashes).encode()).hexdigest()
 
 
 def sha256(path: Path) -> str:

@@ -1,162 +1,76 @@
-"""Open a checkpoint folder that nobody vouches for: config.json, model.safetensors, tokenizer.json."""
+"""Open a checkpoint of a known family."""
 
 from __future__ import annotations
 
+import importlib
 import json
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import msgspec
-import torch
-from safetensors import SafetensorError, safe_open
-from tokenizers import Tokenizer
 
 from uniecg_device.errors import InputError
-from uniecg_export.families.uniecg_nano import CHECKPOINT_FILES, NanoConfig, UniEcgNano, load_checkpoint, load_config
-from uniecg_export.families.uniecg_nano_prompt import prompt_and_statements
-from uniecg_export.gguf_writer import Vocabulary, read_tokenizer
-from uniecg_runtime import manifest
+from uniecg_export.exportable import Exportable
+from uniecg_runtime.manifest import Classification
 
-FAMILIES = ("uniecg_nano",)
-PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
-MOST = 1 << 20  # no dimension of a model that fits a small machine is larger
-MOST_LAYERS = 128
-TIED = "language_model.lm_head.weight"
-
-
-@dataclass(frozen=True, eq=False)
-class Checkpoint:
-    """An opened checkpoint: the model in float32 and eval mode, its tokenizer twice, and what its text looks like."""
-
-    folder: Path
-    model: UniEcgNano
-    tokenizer: Tokenizer
-    vocabulary: Vocabulary
-    prompt: manifest.Prompt
-    statements: manifest.Statements
-    generation: manifest.Generation
-    figures: tuple[manifest.Figure, ...]
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids, special tokens read as such, nothing added."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+# Family -> the module of `families` whose `read` opens its published layout.
+FAMILIES = {
+    "uniecg_nano": "uniecg_nano_checkpoint",
+    "ecg_coca": "ecg_coca",
+    "ecgfounder": "ecgfounder",
+    "merl": "merl",
+    "ecg_fm": "ecg_fm",
+    "diffusets": "diffusets",
+}
+MAX_CONFIG_BYTES = 1 << 20
 
 
-def read_checkpoint(folder: Path) -> Checkpoint:
-    """Open a checkpoint folder.
+def read_checkpoint(path: Path, family: str | None = None, labels: Path | None = None) -> Exportable:
+    """Open the checkpoint at `path`, a file or a folder as its family publishes it.
 
-    Raises InputError for a folder or file that is missing, a pickle, a family or configuration that is not
-    known, tensors that are missing, unexpected or of another shape, each of them named, and a tokenizer that
-    llama.cpp cannot follow or that lacks one of the prompt's special tokens.
+    family: of `FAMILIES`; may be left out where a config.json beside the weights names it. labels: what a classifier's
+    outputs mean, see `read_labels`. Raises InputError for anything that is missing, damaged, or not of that family,
+    listing the tensors that are missing or unexpected.
     """
-    _check_files(folder)
-    config = _read_config(folder)
+    path = Path(path)
+    if not path.exists():
+        raise InputError(f"expected a checkpoint at {path}, found nothing; check the path.")
+    family = family or _stated_family(path)
+    if family not in FAMILIES:
+        raise InputError(f"expected a model family of {', '.join(FAMILIES)}, found {family!r}; give it with --family.")
+    module = importlib.import_module(f"uniecg_export.families.{FAMILIES[family]}")
+    read: Exportable = module.read(path)
+    return read if labels is None else replace(read, classification=read_labels(labels, read))
+
+
+def read_labels(path: Path, read: Exportable) -> Classification:
+    """A text file with one label a line, in the order of the logits, with a threshold behind a tab where there is one.
+
+    Raises InputError where it does not have exactly the labels that the checkpoint's classifier gives.
+    """
+    if read.classification is None:
+        raise InputError(f"expected no labels, for this {read.family} checkpoint has no classifier; drop --labels.")
     try:
-        prompt, statements, generation = prompt_and_statements(config)
-        figures = msgspec.convert(list(config.figures), tuple[manifest.Figure, ...])
-    except (KeyError, TypeError, msgspec.ValidationError) as error:
-        raise InputError(f"expected known labels and figures in {folder / 'config.json'}: {error!r}.") from None
-    _check_tensors(folder, config)
-    vocabulary = read_tokenizer(folder / "tokenizer.json", config.vocabulary)
-    special = {prompt.end_token, generation.token, statements.yes_token, statements.no_token}
-    _check_special(folder, vocabulary, special | {item.token for item in statements.items})
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-    return Checkpoint(folder, load_checkpoint(folder), tokenizer, vocabulary, prompt, statements, generation, figures)
-
-
-def _check_files(folder: Path) -> None:
-    if not folder.is_dir():
-        found = "a file" if folder.is_file() else "nothing"
-        advice = "; safetensors only, pickles are never opened" if folder.suffix in PICKLES else ""
-        raise InputError(f"expected a checkpoint folder at {folder}, found {found}{advice}.")
-    missing = [name for name in CHECKPOINT_FILES if not (folder / name).is_file()]
-    pickles = sorted(p.name for p in folder.iterdir() if p.suffix in PICKLES)
-    if "model.safetensors" in missing and pickles:
+        lines = [line.split("\t") for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        thresholds = tuple(float(line[1]) if len(line) > 1 else 0.5 for line in lines)
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected a label a line in {path}, could not read it ({error}); give a text file.") from None
+    names, expected = tuple(line[0].strip() for line in lines), len(read.classification.labels)
+    if len(names) != expected or len(set(names)) != expected or not all(0 <= p <= 1 for p in thresholds):
         raise InputError(
-            f"expected model.safetensors in {folder}, found {_some(pickles)}: safetensors only, pickles are never "
-            f"opened because they can run code. Save the weights with safetensors."
+            f"expected {expected} different labels with thresholds from 0 to 1 in {path}, found {len(set(names))} in "
+            f"{len(names)} lines; give the list that belongs to this checkpoint."
         )
-    if missing:
-        raise InputError(f"expected {', '.join(CHECKPOINT_FILES)} in {folder}, missing: {', '.join(missing)}.")
+    return Classification(names, thresholds)
 
 
-def _read_config(folder: Path) -> NanoConfig:
-    path = folder / "config.json"
+def _stated_family(path: Path) -> str:
+    """What config.json says. Raises InputError where it says nothing."""
+    config = path / "config.json"
     try:
-        family = json.loads(path.read_text(encoding="utf-8"))["family"]
-        if family not in FAMILIES:
-            raise InputError(f"expected a model family of {', '.join(FAMILIES)} in {path}, found {family!r}.")
-        config = load_config(folder)
-        _check_geometry(config)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
-        raise InputError(f"expected the configuration of a known model in {path}: {error!r}.") from None
-    return config
-
-
-def _check_geometry(config: NanoConfig) -> None:
-    for name, default in vars(NanoConfig()).items():
-        value: Any = getattr(config, name)
-        if type(value) is not type(default) and not (isinstance(default, float) and isinstance(value, int)):
-            raise ValueError(f"{name} should be {type(default).__name__}, found {value!r}")
-        numbers = value if isinstance(value, tuple) and default and isinstance(default[0], int) else (value,)
-        most = MOST_LAYERS if name in ("layers", "denoiser_depth") else MOST
-        for number in numbers:
-            if isinstance(number, int | float) and not 0 < number <= most:
-                raise ValueError(f"{name} should be above 0 and at most {most}, found {number!r}")
-
-
-def _check_tensors(folder: Path, config: NanoConfig) -> None:
-    expected = _skeleton(folder, config)
-    try:
-        with safe_open(folder / "model.safetensors", "pt") as file:
-            found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
-        raise InputError(f"expected tensors in {folder / 'model.safetensors'}, could not read it ({error}).") from None
-    _compare(folder, expected, found)
-
-
-def _skeleton(folder: Path, config: NanoConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors that `config` calls for; no memory is taken for them."""
-    try:
-        with torch.device("meta"):
-            return {name: tuple(t.shape) for name, t in UniEcgNano(config).state_dict().items() if name != TIED}
-    except Exception as error:  # torch, transformers and huggingface_hub each raise their own
-        reason = " ".join(str(error).split())[-200:]
-        raise InputError(
-            f"expected a geometry that uniecg_nano can have in {folder / 'config.json'}: {reason}"
-        ) from None
-
-
-def _check_special(folder: Path, vocabulary: Vocabulary, tokens: set[str]) -> None:
-    missing = sorted(tokens - {vocabulary.tokens[i] for i in vocabulary.special})
-    if missing:
-        raise InputError(
-            f"expected the prompt's special tokens in {folder / 'tokenizer.json'}, missing: {_some(missing)}; "
-            f"take the tokenizer that the model was trained with."
-        )
-
-
-def _compare(folder: Path, expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> None:
-    shapes = [
-        f"{name} {found[name]} instead of {expected[name]}"
-        for name in sorted(expected.keys() & found.keys())
-        if found[name] != expected[name]
-    ]
-    wrong = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "unexpected": sorted(found.keys() - expected.keys()),
-        "other shape": shapes,
-    }
-    if any(wrong.values()):
-        listed = "\n".join(f"  {what} ({len(names)}): {_some(names)}" for what, names in wrong.items() if names)
-        raise InputError(
-            f"expected in {folder / 'model.safetensors'} the {len(expected)} tensors of its config.json, found:\n"
-            f"{listed}\nExport the checkpoint that belongs to this config.json."
-        )
-
-
-def _some(names: Iterable[str], most: int = 20) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+        if path.is_dir() and config.stat().st_size <= MAX_CONFIG_BYTES:
+            return str(json.loads(config.read_text(encoding="utf-8"))["family"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise InputError(
+        f"expected a config.json that names the model family in {path}, found none; "
+        f"give the family with --family: {', '.join(FAMILIES)}."
+    )

@@ -15,7 +15,14 @@ from uniecg_export.parity import GateError, Parity
 from uniecg_runtime.manifest import Override
 
 
-def export(checkpoint: Path, out: Path, precision: str = "q8_0", override: Sequence[str] | None = None) -> None:
+def export(
+    checkpoint: Path,
+    out: Path,
+    precision: str = "q8_0",
+    override: Sequence[str] | None = None,
+    family: str | None = None,
+    labels: Path | None = None,
+) -> None:
     """Export `checkpoint` to the bundle `out` and print what each gate measured.
 
     Raises UniecgError with the reason where nothing was written.
@@ -23,7 +30,12 @@ def export(checkpoint: Path, out: Path, precision: str = "q8_0", override: Seque
     console = Console()
     try:
         done = export_checkpoint(
-            Path(checkpoint), Path(out), precision=cast(Precision, precision), overrides=override or ()
+            Path(checkpoint),
+            Path(out),
+            family=family,
+            labels=labels,
+            precision=cast(Precision, precision),
+            overrides=override or (),
         )
     except GateError as error:
         console.print(_table(error.parities, ()))

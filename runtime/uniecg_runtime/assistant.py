@@ -18,11 +18,12 @@ from uniecg_runtime.bundle import Bundle
 from uniecg_runtime.conversation import Dialogue, OnText, Speech, read_words
 from uniecg_runtime.drawing import Scalars
 from uniecg_runtime.machine import usable_cpus
-from uniecg_runtime.manifest import Generation, Role
+from uniecg_runtime.manifest import Generation, Role, need
+from uniecg_runtime.reading import Asked, Seen
 from uniecg_runtime.results import DISCLAIMER, Generated, Interpretation, Reply
-from uniecg_runtime.signal.measure import Measurements, measure, prompt_text
+from uniecg_runtime.signal.measure import measure, prompt_text
 from uniecg_runtime.signal.quality import Quality, assess
-from uniecg_runtime.signal.window import Window, prepare_window
+from uniecg_runtime.signal.window import prepare_window
 from uniecg_runtime.stopwatch import Stopwatch
 
 __all__ = ["DISCLAIMER", "Assistant", "Conversation", "Generated", "Interpretation", "Reply"]
@@ -62,29 +63,36 @@ class Assistant:
     ) -> Interpretation:
         """Interpret the window of `recording` that begins `start` seconds in.
 
-        question: asked instead of the bundle's own. on_text: called with each piece of text as it is written.
-        max_new_tokens: fewer than the bundle's own limit. Raises InputError for a recording that cannot be
-        used, ContextError for a question that does not fit.
+        A bundle that holds an encoder and no language model writes no text: its classifier's labels, with their
+        probabilities, are the statements. question: asked instead of the bundle's own. on_text: called with each
+        piece of text as it is written. max_new_tokens: fewer than the bundle's own limit. Raises InputError for a
+        recording that cannot be used, ContextError for a question that does not fit.
         """
-        limit = self._limit(max_new_tokens)
+        manifest = self.bundle.manifest
+        if manifest.prompt is None and question is not None:
+            raise InputError("expected no question, for this bundle has no language model; use a bundle that has one.")
+        limit = 0 if manifest.prompt is None else self._limit(max_new_tokens)
         with self._lock:
             watch = Stopwatch()
             with watch.apart("load"):
-                dialogue = self._fresh_dialogue("encoder")
+                dialogue = None if manifest.prompt is None else self._fresh_dialogue("encoder")
+                self._graph("encoder")
             seen = self._look(recording, start, watch)
-            asked = _Asked(dialogue, seen, question)
-            speech, statements = asked.answer(limit, on_text, watch)
+            text, statements, ending = "", self._classified(seen.encoded), tuple[str, ...]()
+            if dialogue is not None:
+                speech, statements = Asked(dialogue, seen, question).answer(limit, on_text, watch)
+                text, ending = speech.text.strip(), _about_ending(speech, limit)
             with watch.lap("quality"):
                 quality = assess(seen.window.recording)
             return Interpretation(
                 record=recording.name,
-                text=speech.text.strip(),
+                text=text,
                 measurements={n: {"value": v.value, "unit": v.unit} for n, v in seen.measured.values.items()},
                 findings={finding: list(leads) for finding, leads in seen.measured.findings.items()},
                 quality=_plain_quality(quality),
                 statements=statements,
                 timing_ms=watch.read(),
-                notes=(*seen.window.notes, *_about_quality(quality), *_about_ending(speech, limit)),
+                notes=(*seen.window.notes, *_about_quality(quality), *ending),
                 start=start,
                 synthetic=recording.synthetic,
                 model=self.bundle.manifest.name,
@@ -101,21 +109,25 @@ class Assistant:
         seed: int = 0,
         steps: int | None = None,
         guidance: float | None = None,
+        embedding: NDArray[np.float32] | None = None,
         on_text: OnText | None = None,
     ) -> Generated:
         """Draw the 12-lead ECG that `text` asks for; the same seed draws the same signal on the same machine.
 
-        sex ("male" or "female"), age (years, 0..120) and heart_rate (/min, 20..300) win over what the model
-        reads in the text. seed 0, and the bundle's own steps and guidance, by default.
+        embedding: of the text, float32 (width,), for a bundle whose generator takes one in place of a language model's
+        hidden states. sex ("male" or "female"), age (years, 0..120) and heart_rate (/min, 20..300) win over what the
+        model reads in the text. seed 0, and the bundle's own steps and guidance, by default.
         Raises InputError for anything out of range, ContextError for a text that does not fit.
         """
         given = drawing.check_scalars(sex, age, heart_rate)
         how = self._how(steps, seed, guidance)
+        if embedding is not None or self._generation().token_count is None:
+            return self._generate_from(embedding, text, given, how)
         with self._lock:
             watch = Stopwatch()
             with watch.apart("load"):
                 dialogue = self._fresh_dialogue("condition", "denoiser", "decoder")
-            prompt = self.bundle.manifest.prompt
+            prompt = dialogue.prompt
             request = f"{text.strip()}, {given.words()}" if given != Scalars() and text.strip() else text
             with watch.lap("prefill"):
                 logits = dialogue.turn(prompt.first_turn, request, forced=prompt.draw_prefix)
@@ -127,19 +139,63 @@ class Assistant:
             with watch.lap("draw"):
                 recording, scalars = self._draw(dialogue, line, given, request, how)
             forced = "the model did not close its drawing line; the drawing was made all the same"
-            return Generated(
-                recording=recording,
-                text=line.strip(),
-                request=request,
-                scalars=dict(vars(scalars)),
-                seed=how.seed,
-                steps=how.steps,
-                guidance=how.guidance,
-                timing_ms=watch.read(),
-                notes=() if speech.ending == "drawing" else (forced,),
-                model=self.bundle.manifest.name,
-                version=self.bundle.manifest.version,
+            notes = () if speech.ending == "drawing" else (forced,)
+            return self._generated(recording, line.strip(), request, scalars, how, watch, notes)
+
+    def _generate_from(self, embedding: NDArray[np.float32] | None, text: str, given: Scalars, how: _How) -> Generated:
+        """Draw from a text's embedding, with no language model."""
+        inputs = {tensor.name: tensor.shape for tensor in self.bundle.manifest.artifact("condition").inputs}
+        width = inputs.get("text", (0,))[-1]
+        found = "none" if embedding is None else f"one of {embedding.size} numbers"
+        if not width:
+            raise InputError("expected no embedding, for this bundle's language model reads the text; leave it out.")
+        if embedding is None or embedding.size != width or not np.isfinite(embedding).all():
+            raise InputError(
+                f"expected the text's embedding of {width} finite numbers, which this bundle has no language model to "
+                f"make, found {found}; give it as a NumPy file with --embedding."
             )
+        with self._lock:
+            watch = Stopwatch()
+            with watch.apart("load"):
+                for role in ("condition", "denoiser", "decoder"):
+                    self._graph(role)
+            with watch.lap("draw"):
+                states = {"text": embedding.astype(np.float32).reshape(1, 1, width)}
+                recording = self._drawn(states, given, "", text, how)
+            return self._generated(recording, "", text, given, how, watch, ())
+
+    def _generated(
+        self,
+        recording: Recording,
+        line: str,
+        request: str,
+        scalars: Scalars,
+        how: _How,
+        watch: Stopwatch,
+        notes: tuple[str, ...],
+    ) -> Generated:
+        return Generated(
+            recording=recording,
+            text=line,
+            request=request,
+            scalars=dict(vars(scalars)),
+            seed=how.seed,
+            steps=how.steps,
+            guidance=how.guidance,
+            timing_ms=watch.read(),
+            notes=notes,
+            model=self.bundle.manifest.name,
+            version=self.bundle.manifest.version,
+        )
+
+    def encode(self, recording: Recording, *, start: float = 0.0) -> dict[str, NDArray[np.float32]]:
+        """What the encoder gives for the window at `start` seconds, by name, without the batch axis.
+
+        Soft tokens, features, an embedding or logits: whatever the bundle's encoder has. Raises InputError for a
+        recording that cannot be used, BundleError for a bundle without an encoder.
+        """
+        with self._lock:
+            return self._look(recording, start, Stopwatch()).encoded
 
     def chat(self, recording: Recording | None = None, *, start: float = 0.0, seed: int = 0) -> Conversation:
         """A conversation, about the window of `recording` at `start` where one is given.
@@ -149,38 +205,55 @@ class Assistant:
         sampler.check_options(1, seed, 1.0)
         with self._lock:
             shared = self._fresh_dialogue()
-            dialogue = Dialogue(shared.model.another(), shared.words, shared.manifest)
+            dialogue = Dialogue(shared.model.another(), shared.words, shared.prompt, shared.generation)
             seen = None if recording is None else self._look(recording, start, Stopwatch())
         return Conversation(self, dialogue, seen, seed)
 
-    def _look(self, recording: Recording, start: float, watch: Stopwatch) -> _Seen:
+    def _look(self, recording: Recording, start: float, watch: Stopwatch) -> Seen:
         manifest = self.bundle.manifest
         with watch.lap("preprocess"):
-            window = prepare_window(recording, manifest.preprocessing, start)
+            window = prepare_window(recording, need(manifest.preprocessing, "an encoder"), start)
             measured = measure(window.recording)
         with watch.lap("encode"):
-            tokens = self._graph("encoder").run(signal=window.signal[None], lead_facts=window.lead_facts[None])[0]
-        return _Seen(window, measured, tokens[0], prompt_text(measured, manifest.prompt))
+            encoder = self._graph("encoder")
+            outputs = encoder.run(**window.inputs(encoder.artifact))
+        names = (tensor.name for tensor in encoder.artifact.outputs)
+        encoded = {name: array[0] for name, array in zip(names, outputs, strict=True)}
+        text = "" if manifest.prompt is None else prompt_text(measured, manifest.prompt)
+        return Seen(window, measured, encoded, text)
+
+    def _classified(self, encoded: dict[str, NDArray[np.float32]]) -> dict[str, float]:
+        """P(label) by the encoder's own classifier; empty where it has none."""
+        classes = self.bundle.manifest.classification
+        if classes is None:
+            return {}
+        p = 0.5 * (1 + np.tanh(encoded["logits"].astype(np.float64) / 2))  # the logistic function without overflow
+        return {label: float(value) for label, value in zip(classes.labels, p, strict=True)}
 
     def _draw(
         self, dialogue: Dialogue, line: str, given: Scalars, request: str, how: _How
     ) -> tuple[Recording, Scalars]:
         """Feed the drawing tokens after `line` and run the generator."""
         scalars = given.over(drawing.read_line(line))
-        states = dialogue.draw()
+        return self._drawn({"states": dialogue.draw()}, scalars, line, request, how), scalars
+
+    def _drawn(
+        self, given: dict[str, NDArray[np.float32]], scalars: Scalars, line: str, request: str, how: _How
+    ) -> Recording:
+        """Run the generator on the condition's inputs; the recording says what it is."""
         generation = self._generation()
         signal = drawing.draw(
-            self._graph, generation, states, scalars, steps=how.steps, seed=how.seed, guidance=how.guidance
+            self._graph, generation, given, scalars, steps=how.steps, seed=how.seed, guidance=how.guidance
         )
         manifest = self.bundle.manifest
         comments = (
             f"SYNTHETIC: drawn by {manifest.name} {manifest.version}, not recorded from a person",
             f"request: {' '.join(request.split())}",
-            f"line: {' '.join(line.split())}",
+            *([f"line: {' '.join(line.split())}"] if line else []),
             f"seed {how.seed}, steps {how.steps}, guidance {how.guidance:g}",
             DISCLAIMER,
         )
-        recording = Recording(
+        return Recording(
             signal=signal,
             fs=generation.fs,
             leads=LEADS,
@@ -190,25 +263,19 @@ class Assistant:
             synthetic=True,
             comments=comments,
         )
-        return recording, scalars
 
     def _how(self, steps: int | None, seed: int, guidance: float | None) -> _How:
         generation = self._generation()
         steps = generation.steps if steps is None else steps
-        guidance = generation.guidance if guidance is None else guidance
+        guidance = (1.0 if generation.guidance is None else generation.guidance) if guidance is None else guidance
         sampler.check_options(steps, seed, guidance)
         return _How(steps, seed, guidance)
 
     def _generation(self) -> Generation:
-        if self.bundle.manifest.generation is None:
-            raise BundleError(
-                f"expected a bundle that can draw, {self.bundle.manifest.name!r} has no generation part; "
-                f"use another bundle."
-            )
-        return self.bundle.manifest.generation
+        return need(self.bundle.manifest.generation, "a generation part")
 
     def _limit(self, max_new_tokens: int | None) -> int:
-        most = self.bundle.manifest.prompt.max_new_tokens
+        most = need(self.bundle.manifest.prompt, "a language model").max_new_tokens
         if max_new_tokens is not None and max_new_tokens < 1:
             raise InputError(f"expected at least 1 new token, found {max_new_tokens}; the bundle allows {most}.")
         return most if max_new_tokens is None else min(most, max_new_tokens)
@@ -226,11 +293,10 @@ class Assistant:
                 self._graph(role)
         if self._dialogue is None:
             manifest = self.bundle.manifest
-            model = LanguageModel(
-                self.bundle.path("language_model"), context=manifest.prompt.context, threads=self.threads
-            )
+            prompt = need(manifest.prompt, "a language model")
+            model = LanguageModel(self.bundle.path("language_model"), context=prompt.context, threads=self.threads)
             _check_widths(self.bundle, model.width)
-            self._dialogue = Dialogue(model, read_words(model, manifest), manifest)
+            self._dialogue = Dialogue(model, read_words(model, manifest), prompt, manifest.generation)
         self._dialogue.model.reset()
         return self._dialogue
 
@@ -238,7 +304,7 @@ class Assistant:
 class Conversation:
     """Turns that build on each other; the language model keeps what was said. Made by `Assistant.chat`."""
 
-    def __init__(self, assistant: Assistant, dialogue: Dialogue, seen: _Seen | None, seed: int) -> None:
+    def __init__(self, assistant: Assistant, dialogue: Dialogue, seen: Seen | None, seed: int) -> None:
         self._assistant, self._dialogue, self._seen, self._seed = assistant, dialogue, seen, seed
         self._notes = () if seen is None else seen.window.notes
 
@@ -275,19 +341,19 @@ class Conversation:
             text=speech.text.strip(),
             recording=recording,
             timing_ms=watch.read(),
-            notes=(*self._notes, *_about_ending(speech, manifest.prompt.max_new_tokens)),
+            notes=(*self._notes, *_about_ending(speech, self._dialogue.prompt.max_new_tokens)),
             model=manifest.name,
             version=manifest.version,
         )
 
     def _turn(self, text: str) -> NDArray[np.float32]:
-        prompt, seen = self._dialogue.manifest.prompt, self._seen
+        prompt, seen = self._dialogue.prompt, self._seen
         if self._dialogue.model.position > 0:
             return self._dialogue.turn(prompt.next_turn, text)
         if seen is None:
             return self._dialogue.turn(prompt.first_turn, text)
         return self._dialogue.turn(
-            prompt.first_turn_with_signal, text, signal=seen.tokens, measurements=seen.measurements
+            prompt.first_turn_with_signal, text, signal=seen.encoded["tokens"], measurements=seen.measurements
         )
 
 
@@ -298,66 +364,12 @@ class _How:
     guidance: float
 
 
-@dataclass(frozen=True, eq=False)
-class _Seen:
-    """A window as the language model gets it: soft tokens (n, width) and the measurements' text."""
-
-    window: Window
-    measured: Measurements
-    tokens: NDArray[np.float32]
-    measurements: str
-
-
-@dataclass(frozen=True, eq=False)
-class _Asked:
-    """An interpretation to be written."""
-
-    dialogue: Dialogue
-    seen: _Seen
-    question: str | None
-
-    def answer(self, limit: int, on_text: OnText | None, watch: Stopwatch) -> tuple[Speech, dict[str, float]]:
-        """The text, and the statements' probabilities.
-
-        Statements continue the bundle's own question. Where that was the one asked, they branch off right
-        after the first piece of text was shown; otherwise the question is put once more, after the text.
-        """
-        statements: dict[str, float] = {}
-
-        def first_shown() -> None:
-            watch.mark("first_token")
-            if self.question is None:
-                with watch.lap("statements", within="text"):
-                    statements.update(self.dialogue.statements())
-
-        with watch.lap("prefill"):
-            logits = self._turn(limit)
-        with watch.lap("text"):
-            speech = self.dialogue.speak(logits, limit).run(on_text, first_shown)
-        if self.question is not None:
-            with watch.lap("statements"):
-                self.dialogue.model.reset()
-                _Asked(self.dialogue, self.seen, None)._turn(limit)
-                statements = self.dialogue.statements()
-        return speech, statements
-
-    def _turn(self, limit: int) -> NDArray[np.float32]:
-        prompt = self.dialogue.manifest.prompt
-        return self.dialogue.turn(
-            prompt.first_turn_with_signal,
-            prompt.interpret_question if self.question is None else self.question,
-            signal=self.seen.tokens,
-            measurements=self.seen.measurements,
-            answer=limit,
-        )
-
-
 def _check_widths(bundle: Bundle, width: int) -> None:
     """The encoder writes into, and the condition reads from, the language model's space."""
     for artifact in bundle.manifest.artifacts:
-        tensors = {"encoder": artifact.outputs, "condition": artifact.inputs}.get(artifact.role, ())
-        for tensor in tensors:
-            if tensor.name != "scalars" and "facts" not in tensor.name and tensor.shape[-1] != width:
+        for tensor in (*artifact.inputs, *artifact.outputs):
+            shared = (artifact.role, tensor.name) in (("encoder", "tokens"), ("condition", "states"))
+            if shared and tensor.shape[-1] != width:
                 raise BundleError(
                     f"expected {artifact.role} to be {width} wide as the language model, found {tensor.name} "
                     f"{tensor.shape}; export the bundle again."

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from uniecg_device.errors import BundleError
 from uniecg_device.signals import INDEPENDENT_LEADS, LEADS
 from uniecg_runtime import manifest as schema
-from uniecg_runtime.manifest import Artifact, Generation, Manifest, Role
+from uniecg_runtime.manifest import Artifact, Generation, Manifest, Preprocessing, Prompt, Role
 
 BUILT_IN: Final = "uniecg-nano"
 MANIFEST: Final = "manifest.json"
@@ -135,47 +135,87 @@ def _check_fields(manifest: Manifest) -> None:
         _expect(artifact.backend == backend, f"backend {backend} for {artifact.role}", artifact.backend)
         for tensor in (*artifact.inputs, *artifact.outputs):
             _expect(_elements(tensor.shape) <= MAX_ELEMENTS, "smaller tensors", f"{tensor.name} {tensor.shape}")
-    pre, prompt, generation = manifest.preprocessing, manifest.prompt, manifest.generation
-    _expect(pre.leads == LEADS, "the twelve leads in their order", " ".join(pre.leads))
-    _expect(50 <= pre.fs <= 10_000, "a sampling rate of 50 to 10000 Hz", pre.fs)
-    _expect(pre.samples * len(LEADS) <= MAX_ELEMENTS, "a shorter window", f"{pre.samples} samples")
-    _expect(pre.highpass_hz < pre.lowpass_hz <= pre.fs / 2, "a band below half the rate", f"{pre.lowpass_hz} Hz")
+    graphs = {artifact.role: artifact for artifact in manifest.artifacts}
+    if "language_model" in graphs:
+        _expect(manifest.prompt is not None, "a prompt, for there is a language model", "none")
+    if manifest.prompt is not None:
+        _check_prompt(manifest.prompt)
+    if manifest.preprocessing is not None:
+        _check_preprocessing(manifest.preprocessing)
+    if "encoder" in graphs:
+        _check_encoder(manifest, graphs["encoder"])
+    if manifest.generation is not None:
+        _check_generation(manifest.generation, graphs)
+
+
+def _check_prompt(prompt: Prompt) -> None:
     _expect(prompt.context <= MAX_CONTEXT, f"a context of at most {MAX_CONTEXT} tokens", prompt.context)
     _expect(prompt.max_new_tokens < prompt.context, "answers shorter than the context", prompt.max_new_tokens)
-    graphs = {artifact.role: artifact for artifact in manifest.artifacts}
-    if "encoder" in graphs:
-        leads = len(pre.leads)
-        _check_graph(graphs["encoder"], signal=(1, leads, pre.samples), lead_facts=(1, leads, 3))
-    if generation is not None:
-        _check_generation(generation, graphs)
+
+
+def _check_preprocessing(pre: Preprocessing) -> None:
+    known = len(set(pre.leads)) == len(pre.leads) and set(pre.leads) <= set(LEADS)
+    _expect(known and bool(pre.leads), "one to twelve of the standard leads, each once", " ".join(pre.leads))
+    _expect(50 <= pre.fs <= 10_000, "a sampling rate of 50 to 10000 Hz", pre.fs)
+    _expect(pre.samples * len(LEADS) <= MAX_ELEMENTS, "a shorter window", f"{pre.samples} samples")
+    low, high, notch, nyquist = pre.highpass_hz or 0, pre.lowpass_hz, pre.notch_hz, pre.fs / 2
+    _expect(low < (high or nyquist) <= nyquist, "a band below half the rate", f"{low:g}..{high} Hz")
+    _expect(notch is None or notch < nyquist, "a notch below half the rate", f"{notch} Hz")
+    _expect((pre.median_seconds or 0) * pre.fs <= pre.samples, "a median within the window", f"{pre.median_seconds} s")
+
+
+def _check_encoder(manifest: Manifest, encoder: Artifact) -> None:
+    pre = manifest.preprocessing
+    if pre is None:
+        raise BundleError(f"{MANIFEST}: expected preprocessing, for there is an encoder, found none; export again.")
+    facts = {} if pre.reference_mv is None else {"lead_facts": (1, len(pre.leads), 3)}
+    _check_graph(encoder, None, signal=(1, len(pre.leads), pre.samples), **facts)
+    shapes = {tensor.name: tensor.shape for tensor in encoder.outputs}
+    if manifest.prompt is not None:
+        _expect("tokens" in shapes, "an encoder that gives tokens, for there is a language model", f"{shapes}")
+    if manifest.classification is not None:
+        count = len(manifest.classification.labels)
+        _expect(shapes.get("logits") == (1, count), f"logits (1, {count}) of the encoder", f"{shapes}")
+        _expect(len(manifest.classification.thresholds) == count, "a threshold for each label", f"{count} labels")
 
 
 def _check_generation(generation: Generation, graphs: dict[Role, Artifact]) -> None:
-    _expect(generation.leads == INDEPENDENT_LEADS, "generated leads I II V1..V6", " ".join(generation.leads))
-    _expect(generation.token_count <= 256, "at most 256 drawing tokens", generation.token_count)
+    drawn_leads = (set(INDEPENDENT_LEADS), set(LEADS))
+    known = set(generation.leads) in drawn_leads and len(generation.leads) == len(set(generation.leads))
+    _expect(known, "generated leads I II V1..V6 or all twelve", " ".join(generation.leads))
+    _expect((generation.token_count or 0) <= 256, "at most 256 drawing tokens", generation.token_count)
     _expect(generation.steps <= 1000, "at most 1000 steps", generation.steps)
-    _expect(0 <= generation.guidance <= 20, "guidance from 0 to 20", generation.guidance)
+    _expect(0 <= (generation.guidance or 0) <= 20, "guidance from 0 to 20", generation.guidance)
+    diffusion = generation.sampler != "rectified_flow"
+    _expect(diffusion == (generation.schedule is not None), "a schedule just for diffusion", generation.sampler)
+    _expect(
+        generation.schedule is None or generation.steps <= generation.schedule.train_steps <= 10_000,
+        "at least as many training steps as steps, at most 10000",
+        generation.schedule,
+    )
     missing = {"condition", "denoiser", "decoder"} - graphs.keys()
     _expect(not missing, "condition, denoiser and decoder, for it has a generation part", f"none of {sorted(missing)}")
     latent = (1, *generation.latent_shape)
     condition = graphs["condition"]
     _expect(len(condition.outputs) == 1, "one output of condition", len(condition.outputs))
-    width = next((t.shape[-1] for t in condition.inputs if t.name == "states" and t.shape), 0)
-    _check_graph(condition, states=(1, generation.token_count, width), scalars=(1, len(generation.scalars)))
+    name, rows = ("text", 1) if generation.token_count is None else ("states", generation.token_count)
+    width = next((t.shape[-1] for t in condition.inputs if t.name == name and t.shape), 0)
+    _check_graph(condition, 1, **{name: (1, rows, width)}, scalars=(1, len(generation.scalars)))
+    guidance = {} if generation.guidance is None else {"guidance": (1,)}
     shape = condition.outputs[0].shape
-    _check_graph(graphs["denoiser"], latent=latent, time=(1,), condition=shape, guidance=(1,))
-    _expect(graphs["denoiser"].outputs[0].shape == latent, "a velocity shaped as the latent", f"{latent}")
-    _check_graph(graphs["decoder"], latent=latent)
-    drawn = graphs["decoder"].outputs[0].shape
-    _expect(len(drawn) == 3 and drawn[:2] == (1, len(generation.leads)), "leads (1, 8, samples)", f"{drawn}")
+    _check_graph(graphs["denoiser"], 1, latent=latent, time=(1,), condition=shape, **guidance)
+    _expect(graphs["denoiser"].outputs[0].shape == latent, "an output shaped as the latent", f"{latent}")
+    _check_graph(graphs["decoder"], 1, latent=latent)
+    drawn, count = graphs["decoder"].outputs[0].shape, len(generation.leads)
+    _expect(len(drawn) == 3 and drawn[:2] == (1, count), f"leads (1, {count}, samples)", f"{drawn}")
 
 
-def _check_graph(artifact: Artifact, **inputs: tuple[int, ...]) -> None:
-    """The inputs the runtime will give, by name, and one output; all float32."""
+def _check_graph(artifact: Artifact, outputs: int | None, /, **inputs: tuple[int, ...]) -> None:
+    """The inputs the runtime will give, by name, and so many outputs; float32, but for whole-numbered time."""
     found = {tensor.name: tensor.shape for tensor in artifact.inputs}
     _expect(found == inputs, f"inputs {inputs} of {artifact.role}", f"{found}")
-    _expect(len(artifact.outputs) == 1, f"one output of {artifact.role}", len(artifact.outputs))
-    dtypes = {tensor.dtype for tensor in (*artifact.inputs, *artifact.outputs)}
+    _expect(outputs in (None, len(artifact.outputs)), f"one output of {artifact.role}", len(artifact.outputs))
+    dtypes = {tensor.dtype for tensor in (*artifact.inputs, *artifact.outputs) if tensor.name != "time"}
     _expect(dtypes == {"float32"}, f"float32 in {artifact.role}", ", ".join(sorted(dtypes)))
 
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from uniecg_device.errors import BundleError, ContextError, InputError
 from uniecg_runtime.backends.llama import LanguageModel
-from uniecg_runtime.manifest import Manifest
+from uniecg_runtime.manifest import Generation, Manifest, Prompt, need
 
 OnText = Callable[[str], None]
 Ending = Literal["end", "drawing", "length"]
@@ -34,8 +34,8 @@ class Words:
 
     end: int
     drawing: int | None
-    yes: int
-    no: int
+    yes: int | None
+    no: int | None
     statements: dict[str, int]
     barred: NDArray[np.float32]
 
@@ -52,16 +52,16 @@ def read_words(model: LanguageModel, manifest: Manifest) -> Words:
             )
         return ids[0]
 
-    generation = manifest.generation
-    end = one(manifest.prompt.end_token)
-    drawing = None if generation is None else one(generation.token)
+    generation, statements = manifest.generation, manifest.statements
+    end = one(need(manifest.prompt, "a language model").end_token)
+    drawing = None if generation is None or generation.token is None else one(generation.token)
     allowed = np.array([model.is_text(i) or i in (end, drawing) for i in range(model.vocabulary)])
     return Words(
         end=end,
         drawing=drawing,
-        yes=one(manifest.statements.yes_token),
-        no=one(manifest.statements.no_token),
-        statements={item.label: one(item.token) for item in manifest.statements.items},
+        yes=None if statements is None else one(statements.yes_token),
+        no=None if statements is None else one(statements.no_token),
+        statements={} if statements is None else {item.label: one(item.token) for item in statements.items},
         barred=np.where(allowed, 0, -np.inf).astype(np.float32),
     )
 
@@ -96,7 +96,8 @@ class Speech:
     @property
     def _drawing_begun(self) -> bool:
         """Whether the model chose to draw, by opening its answer as drawing lines open."""
-        return self.text.startswith(self._dialogue.manifest.prompt.draw_prefix)
+        prefix = self._dialogue.prompt.draw_prefix
+        return bool(prefix) and self.text.startswith(prefix)
 
     def _said(self, piece: str) -> str:
         self.text += piece
@@ -118,8 +119,8 @@ class Speech:
 class Dialogue:
     """A language model's conversation in a bundle's own form of turns."""
 
-    def __init__(self, model: LanguageModel, words: Words, manifest: Manifest) -> None:
-        self.model, self.words, self.manifest = model, words, manifest
+    def __init__(self, model: LanguageModel, words: Words, prompt: Prompt, generation: Generation | None) -> None:
+        self.model, self.words, self.prompt, self.generation = model, words, prompt, generation
 
     def turn(
         self,
@@ -169,8 +170,8 @@ class Dialogue:
         return parts
 
     def _check_room(self, tokens: int, question: int, answer: int | None) -> None:
-        drawing = self.manifest.generation.token_count if self.manifest.generation else 0
-        reserved = (self.manifest.prompt.max_new_tokens if answer is None else answer) + drawing
+        drawing = (self.generation.token_count or 0) if self.generation else 0
+        reserved = (self.prompt.max_new_tokens if answer is None else answer) + drawing
         over = self.model.position + tokens + reserved - self.model.context
         if over > 0:
             raise ContextError(
@@ -181,7 +182,7 @@ class Dialogue:
 
     def speak(self, logits: NDArray[np.float32], limit: int | None = None) -> Speech:
         """The model's answer, at most `limit` tokens; the manifest's own limit by default."""
-        return Speech(self, logits, self.manifest.prompt.max_new_tokens if limit is None else limit)
+        return Speech(self, logits, self.prompt.max_new_tokens if limit is None else limit)
 
     def statements(self) -> dict[str, float]:
         """P(label) for each label the model was taught, asked as a continuation of what stands now.
@@ -189,6 +190,8 @@ class Dialogue:
         Softmax over the yes and no tokens' logits right after the label's own token.
         """
         words = self.words
+        if words.yes is None or words.no is None:
+            return {}
         logits = self.model.branch(list(words.statements.values()))
         difference = (logits[:, words.no] - logits[:, words.yes]).astype(np.float64)
         p = 0.5 * (1 - np.tanh(difference / 2))  # the logistic function without overflow
@@ -196,10 +199,9 @@ class Dialogue:
 
     def draw(self) -> NDArray[np.float32]:
         """Feed the drawing tokens; their hidden states, (1, token_count, width)."""
-        generation = self.manifest.generation
-        if generation is None or self.words.drawing is None:
-            raise BundleError("expected a bundle that can draw, this one has no generation part; use another bundle.")
-        return self.model.feed_states([self.words.drawing] * generation.token_count)[1][None]
+        count = need(self.generation, "a generation part").token_count or 1
+        drawing = need(self.words.drawing, "a language model that draws")
+        return self.model.feed_states([drawing] * count)[1][None]
 
 
 def _joined(parts: list[list[int] | NDArray[np.float32]]) -> Iterator[list[int] | NDArray[np.float32]]:

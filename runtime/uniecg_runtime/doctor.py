@@ -79,10 +79,31 @@ def _providers(bundle: str) -> list[Check]:
         from uniecg_runtime.bundle import Bundle
 
         opened = Bundle.open(bundle, verify=False)
-        graph = Graph(opened.path("encoder"), opened.manifest.artifact("encoder"))
-        checks.append(Check("providers", "in use", "ok", graph.provider))
+        first = next((item for item in opened.manifest.artifacts if item.backend == "onnxruntime"), None)
+        if first is not None:
+            checks.append(Check("providers", "in use", "ok", Graph(opened.path(first.role), first).provider))
     except UniecgError as error:
         checks.append(Check("providers", "in use", "problem", str(error)))
+    return [*checks, *_tensorrt()]
+
+
+def _tensorrt() -> list[Check]:
+    """Whether plans could be built and run here; most machines have neither TensorRT nor a GPU, and need neither."""
+    from uniecg_runtime.backends.tensorrt import find_tensorrt
+    from uniecg_runtime.engines import find_gpu
+
+    checks = []
+    try:
+        found = find_tensorrt()
+        checks.append(Check("providers", "TensorRT", "ok", f"{found.flavour} {found.version}, builds plans"))
+    except UniecgError as error:
+        checks.append(Check("providers", "TensorRT", "note", str(error)))
+    try:
+        gpu = find_gpu()
+        shown = "none found: plans can be built, not run" if gpu is None else f"{gpu.name}, SM {gpu.sm}"
+        checks.append(Check("providers", "NVIDIA GPU", "note" if gpu is None else "ok", shown))
+    except UniecgError as error:
+        checks.append(Check("providers", "NVIDIA GPU", "problem", str(error)))
     return checks
 
 

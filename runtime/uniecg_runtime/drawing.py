@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniecg_device.errors import BundleError, InputError
-from uniecg_device.signals import Sex, twelve_leads
+from uniecg_device.signals import INDEPENDENT_LEADS, LEADS, Sex, twelve_leads
 from uniecg_runtime.manifest import Generation, Role
 from uniecg_runtime.sampler import Denoiser, sample
 
@@ -33,16 +33,26 @@ class Scalars:
         return replace(other, **said)
 
     def row(self, names: tuple[str, ...]) -> NDArray[np.float32]:
-        """float32 (1, len(names)): values (sex male 1, age / 100, rate / 100) and `<name>_known` flags, 0 if unknown.
+        """float32 (1, len(names)) as `manifest.Generation` says; 0 where unknown.
 
-        Raises BundleError for a name that this runtime does not know.
+        Raises BundleError for a name that this runtime does not know, InputError where a model that cannot be told
+        that a value is unknown is not told the value.
         """
+        needed = {"sex": "sex", "age_years": "age", "heart_rate_bpm": "heart_rate"}
+        silent = [given for name, given in needed.items() if name in names and f"{name}_known" not in names]
+        missing = [name for name in silent if getattr(self, name) is None]
+        if missing:
+            raise InputError(
+                f"expected {', '.join(silent)}, which this generator must be told, found no {', '.join(missing)}; "
+                "say it."
+            )
         values = {
             "sex": float(self.sex == "male"),
             "age": (self.age or 0) / 100,
             "heart_rate": (self.heart_rate or 0) / 100,
         }
         values |= {f"{name}_known": float(value is not None) for name, value in vars(self).items()}
+        values |= {"age_years": self.age or 0.0, "heart_rate_bpm": self.heart_rate or 0.0}
         if unknown := [name for name in names if name not in values]:
             raise BundleError(f"expected scalars out of {sorted(values)}, found {unknown}; update uniecg-edge.")
         return np.array([[values[name] for name in names]], np.float32)
@@ -88,17 +98,22 @@ def read_line(line: str) -> Scalars:
 def draw(
     graph: Callable[[Role], Denoiser],
     generation: Generation,
-    states: NDArray[np.float32],
+    given: dict[str, NDArray[np.float32]],
     scalars: Scalars,
     *,
     steps: int,
     seed: int,
     guidance: float,
 ) -> NDArray[np.float32]:
-    """Twelve leads in mV, float32 (12, samples), for the hidden states (1, token_count, width).
+    """Twelve leads in mV, float32 (12, samples), in the standard order.
 
-    graph: gives the graph of a role. III, aVR, aVL and aVF follow from I and II, so Einthoven's law holds.
+    graph: gives the graph of a role. given: the condition's other input, `states` (1, token_count, width) or `text`
+    (1, 1, width). Where the decoder writes eight leads, III, aVR, aVL and aVF follow from I and II, so that Einthoven's
+    law holds; where it writes all twelve, they are its own.
     """
-    condition = graph("condition").run(states=states, scalars=scalars.row(generation.scalars))[0]
+    condition = graph("condition").run(**given, scalars=scalars.row(generation.scalars))[0]
     latent = sample(graph("denoiser"), condition, generation, steps=steps, seed=seed, guidance=guidance)
-    return twelve_leads(graph("decoder").run(latent=latent)[0][0])
+    leads = graph("decoder").run(latent=latent)[0][0]
+    if len(generation.leads) == len(LEADS):
+        return np.ascontiguousarray(leads[[generation.leads.index(lead) for lead in LEADS]])
+    return twelve_leads(leads[[generation.leads.index(lead) for lead in INDEPENDENT_LEADS]])

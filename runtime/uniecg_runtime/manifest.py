@@ -6,15 +6,16 @@ this module; the runtime reads through it and refuses what it does not understan
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 import msgspec
 from msgspec import Meta, Struct
 
 from uniecg_device.errors import BundleError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
+T = TypeVar("T")
 Role = Literal["encoder", "language_model", "condition", "denoiser", "decoder"]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
@@ -48,21 +49,28 @@ class Artifact(Plain, frozen=True):
 
 
 class Preprocessing(Plain, frozen=True):
-    """From a recording to the encoder's input.
+    """From a recording to the encoder's input `signal`, float32 (1, leads, samples).
 
-    Resample to `fs`, band-pass `highpass_hz`..`lowpass_hz` (zero phase), cut `samples`, then per
-    lead subtract the mean and divide by the standard deviation. The graph's second input has, per
-    lead: present (0/1), scale known (0/1), ln(standard deviation in mV / `reference_mv`).
+    Resample to `fs` and cut `samples`, zero-padded on the right. Filter with zero phase, each where it is given: a
+    band `highpass_hz`..`lowpass_hz`, a notch of quality 30 at `notch_hz`, minus the running median over
+    `median_seconds`. Then `scaling`: "lead" and "record" subtract the mean and divide by the standard deviation of each
+    lead or of all together, "minmax" maps the record's smallest and largest value to 0 and 1, "none" leaves mV.
+    leads: rows in the model's own order, one to twelve. missing_lead: by Einthoven's law, else zeros, with a note.
+    reference_mv: given where the graph takes `lead_facts` (1, leads, 3): present (0/1), scale known (0/1),
+    ln(standard deviation in mV / `reference_mv`).
     """
 
     fs: Positive
     samples: Count
     leads: tuple[str, ...]
-    highpass_hz: Positive
-    lowpass_hz: Positive
-    reference_mv: Positive
     min_seconds: Positive
-    missing_lead: Literal["derive_then_zero"]
+    missing_lead: Literal["derive_then_zero"] = "derive_then_zero"
+    highpass_hz: Positive | None = None
+    lowpass_hz: Positive | None = None
+    notch_hz: Positive | None = None
+    median_seconds: Positive | None = None
+    scaling: Literal["lead", "record", "minmax", "none"] = "lead"
+    reference_mv: Positive | None = None
 
 
 class Feature(Plain, frozen=True):
@@ -108,19 +116,46 @@ class Statements(Plain, frozen=True):
     items: tuple[Statement, ...]
 
 
-class Generation(Plain, frozen=True):
-    """From `[ECG]` tokens to leads: token, how many, and the sampler of the denoiser."""
+class Classification(Plain, frozen=True):
+    """What the encoder's output `logits` (1, n) means: P(label) = sigmoid, named where it reaches its threshold."""
 
-    token: str
-    token_count: Count
+    labels: tuple[str, ...]
+    thresholds: tuple[float, ...]
+
+
+class Schedule(Plain, frozen=True):
+    """Noise schedule of a diffusion model: betas on a line over `train_steps`, sampled every train_steps // steps.
+
+    clip: the estimate of the clean latent is kept within -clip..clip at every step; None does not clip.
+    """
+
+    train_steps: Count
+    beta_start: Positive
+    beta_end: Positive
+    clip: Positive | None = None
+
+
+class Generation(Plain, frozen=True):
+    """From `[ECG]` tokens to leads.
+
+    token, token_count: whose hidden states the condition takes; None where it takes a text embedding instead.
+    scalars: columns of the condition's input of that name. "sex" (male 1), "age" and "heart_rate" (both / 100), each
+    with a "<name>_known"; or in plain units "age_years" and "heart_rate_bpm", which a request must then state.
+    sampler, solver, schedule: the flow is integrated by euler or heun; ddpm and ddim follow `schedule`. guidance: None
+    where the graph takes none. leads: what the decoder writes, at `fs` in Hz, in mV; the others follow from I and II.
+    """
+
     scalars: tuple[str, ...]
     latent_shape: tuple[int, ...]
-    sampler: Literal["rectified_flow"]
-    solver: Literal["euler", "heun"]
+    sampler: Literal["rectified_flow", "ddpm", "ddim"]
     steps: Count
-    guidance: float
     fs: Positive
     leads: tuple[str, ...]
+    token: str | None = None
+    token_count: Count | None = None
+    solver: Literal["euler", "heun"] = "euler"
+    guidance: float | None = None
+    schedule: Schedule | None = None
 
 
 class Golden(Plain, frozen=True):
@@ -162,22 +197,23 @@ class Provenance(Plain, frozen=True):
 
 
 class Manifest(Plain, frozen=True):
-    """manifest.json."""
+    """manifest.json. A part that no artifact plays is None: an encoder alone has no prompt and no generation."""
 
     schema_version: int
     name: str
     version: str
     licence: str
     intended_use: str
-    preprocessing: Preprocessing
-    prompt: Prompt
-    statements: Statements
-    generation: Generation | None
     artifacts: tuple[Artifact, ...]
     golden_file: FileName
     golden_sha256: Sha256
     golden: tuple[Golden, ...]
     provenance: Provenance
+    preprocessing: Preprocessing | None = None
+    prompt: Prompt | None = None
+    statements: Statements | None = None
+    classification: Classification | None = None
+    generation: Generation | None = None
     figures: tuple[Figure, ...] = ()
     overrides: tuple[Override, ...] = ()
 
@@ -188,6 +224,13 @@ class Manifest(Plain, frozen=True):
                 return item
         held = ", ".join(item.role for item in self.artifacts)
         raise BundleError(f"bundle {self.name!r} has no {role!r}; it holds: {held}. Use a bundle that has one.")
+
+
+def need(part: T | None, what: str) -> T:
+    """A part of the manifest that the task at hand rests on. Raises BundleError where the bundle has none."""
+    if part is None:
+        raise BundleError(f"expected a bundle with {what}, this one has none; use a bundle made for that.")
+    return part
 
 
 def decode(data: bytes) -> Manifest:

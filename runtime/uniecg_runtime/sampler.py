@@ -1,18 +1,20 @@
-"""The sampler of the denoiser: noise carried along the rectified flow to a latent.
+"""The samplers of a denoiser: noise carried to a latent.
 
 Rectified flow (Liu et al., arXiv 2209.03003): the denoiser predicts the velocity dx/dt of straight
-paths from noise at t = 0 to data at t = 1; sampling integrates it. Guidance lives in the graph.
+paths from noise at t = 0 to data at t = 1; sampling integrates it. DDPM and DDIM: the denoiser predicts the noise
+in the latent, and `schedule` says how a step takes it away. Guidance lives in the graph.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uniecg_device.errors import InputError
-from uniecg_runtime.manifest import Generation
+from uniecg_runtime import schedule as diffusion
+from uniecg_runtime.manifest import Generation, Schedule
 
 MAX_STEPS = 1000
 MAX_SEED = 2**64 - 1
@@ -22,8 +24,8 @@ MAX_GUIDANCE = 20.0
 class Denoiser(Protocol):
     """What a denoiser graph answers to: `backends.onnx.Graph`, or a function in a test."""
 
-    def run(self, **inputs: NDArray[np.float32]) -> tuple[NDArray[np.float32], ...]:
-        """latent, time (1,), condition (1, width), guidance (1,) -> velocity, shaped as the latent."""
+    def run(self, **inputs: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        """latent, time (1,), condition (1, width) and, where the graph takes it, guidance (1,) -> as the latent."""
         ...
 
 
@@ -43,17 +45,21 @@ def sample(
 ) -> NDArray[np.float32]:
     """A latent (1, *generation.latent_shape), float32, for `condition` (1, width).
 
-    steps and guidance default to the bundle's own. Euler takes one velocity per step, Heun two.
+    steps and guidance default to the bundle's own. Euler takes one velocity per step, Heun two. DDPM draws new noise
+    at every step, from the same seed.
     Raises InputError for steps outside 1..1000, a seed outside 0..2^64-1 or guidance outside 0..20.
     """
     steps = generation.steps if steps is None else steps
-    guidance = generation.guidance if guidance is None else guidance
+    guidance = (generation.guidance or 1.0) if guidance is None else guidance
     check_options(steps, seed, guidance)
-    scale = np.array([guidance], np.float32)
+    given = {"condition": condition}
+    if generation.guidance is not None:
+        given["guidance"] = np.array([guidance], np.float32)
+    if generation.schedule is not None:
+        return _denoise(denoiser, given, generation, generation.schedule, steps, seed)
 
     def velocity(x: NDArray[np.float32], t: float) -> NDArray[np.float32]:
-        time = np.array([t], np.float32)
-        return denoiser.run(latent=x, time=time, condition=condition, guidance=scale)[0]
+        return denoiser.run(latent=x, time=np.array([t], np.float32), **given)[0]
 
     x = noise((1, *generation.latent_shape), seed)
     dt = np.float32(1 / steps)
@@ -62,6 +68,28 @@ def sample(
         if generation.solver == "heun":
             v = np.float32(0.5) * (v + velocity(x + v * dt, (step + 1) / steps))
         x = x + v * dt
+    return x
+
+
+def _denoise(
+    denoiser: Denoiser,
+    given: dict[str, NDArray[np.float32]],
+    generation: Generation,
+    schedule: Schedule,
+    steps: int,
+    seed: int,
+) -> NDArray[np.float32]:
+    """The latent at the end of a DDPM or DDIM run."""
+    generator = np.random.Generator(np.random.Philox(seed))
+    x = generator.standard_normal((1, *generation.latent_shape), dtype=np.float32)
+    for t in diffusion.timesteps(schedule, steps):
+        predicted = denoiser.run(latent=x, time=np.array([t], np.int64), **given)[0]
+        if generation.sampler == "ddim":
+            x = diffusion.ddim_step(schedule, steps, int(t), x, predicted)
+        else:
+            fresh = generator.standard_normal(x.shape, dtype=np.float32)
+            x = diffusion.ddpm_step(schedule, steps, int(t), x, predicted, fresh)
+        x = x.astype(np.float32, copy=False)
     return x
 
 

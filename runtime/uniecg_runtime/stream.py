@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from uniecg_device.errors import DeviceError, InputError, UniecgError
 from uniecg_device.signals import Block, Recording
+from uniecg_runtime.manifest import need
 from uniecg_runtime.signal.beats import detect_beats
 from uniecg_runtime.signal.quality import Quality, assess
 
@@ -239,7 +240,7 @@ def stream(
 
 
 def _window_seconds(assistant: Assistant) -> float:
-    preprocessing = assistant.bundle.manifest.preprocessing
+    preprocessing = need(assistant.bundle.manifest.preprocessing, "an encoder")
     return preprocessing.samples / preprocessing.fs
 
 

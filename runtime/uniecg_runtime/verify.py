@@ -12,7 +12,7 @@ from uniecg_device.errors import BundleError
 from uniecg_runtime.backends.llama import LanguageModel
 from uniecg_runtime.backends.onnx import Graph
 from uniecg_runtime.bundle import Bundle
-from uniecg_runtime.manifest import Artifact, Golden, Role
+from uniecg_runtime.manifest import Artifact, Golden, Role, need
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -65,7 +65,7 @@ def _check(bundle: Bundle, golden: Golden, artifact: Artifact, arrays: Arrays, t
     try:
         if role == "language_model":
             inputs = {name: arrays[f"{role}.in.{name}"] for name in LANGUAGE_MODEL_INPUTS}
-            model = LanguageModel(path, context=bundle.manifest.prompt.context, threads=threads)
+            model = LanguageModel(path, context=need(bundle.manifest.prompt, "a prompt").context, threads=threads)
             found: tuple[NDArray[Any], ...] = replay_language_model(model, inputs)
             names: tuple[str, ...] = LANGUAGE_MODEL_OUTPUTS
         else:

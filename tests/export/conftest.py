@@ -11,9 +11,9 @@ torch = pytest.importorskip("torch", reason="needs the extra `export`")
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: E402
 from torch import nn  # noqa: E402
 
+from opened import Opened  # noqa: E402
 from uniecg_export.bundle import Exported, export_checkpoint  # noqa: E402
-from uniecg_export.checkpoint import Checkpoint, read_checkpoint  # noqa: E402
-from uniecg_export.families.uniecg_nano import NanoConfig, UniEcgNano, save_checkpoint  # noqa: E402
+from uniecg_export.families.uniecg_nano import NanoConfig, UniEcgNano, load_checkpoint, save_checkpoint  # noqa: E402
 from uniecg_export.families.uniecg_nano_prompt import LABELS, SPECIAL_TOKENS  # noqa: E402
 from uniecg_export.gguf_writer import SPLIT_PATTERN  # noqa: E402
 from uniecg_export.parity import TEXTS  # noqa: E402
@@ -74,9 +74,9 @@ def toy_tokenizer() -> Tokenizer:
 
 
 @pytest.fixture(scope="session")
-def opened(checkpoint: Path) -> Checkpoint:
-    """The checkpoint, read."""
-    return read_checkpoint(checkpoint)
+def opened(checkpoint: Path) -> Opened:
+    """The checkpoint, loaded in torch."""
+    return Opened(load_checkpoint(checkpoint), Tokenizer.from_file(str(checkpoint / "tokenizer.json")))
 
 
 @pytest.fixture(scope="session")

@@ -12,8 +12,8 @@ import torch
 from onnx import TensorProto
 from torch import nn
 
+from opened import Opened
 from uniecg_export.bundle import Exported
-from uniecg_export.checkpoint import Checkpoint
 from uniecg_export.families.uniecg_nano_roles import sources
 from uniecg_export.onnx_graphs import fold_batch_norms, halve_weights
 from uniecg_runtime.manifest import Role
@@ -87,7 +87,7 @@ def test_only_weights_that_half_precision_holds_exactly_are_halved() -> None:
     assert [(node.op_type, *node.input, *node.output) for node in model.graph.node] == [("Cast", "exact.fp16", "exact")]
 
 
-def test_folding_keeps_the_encoder_and_leaves_the_original_alone(opened: Checkpoint) -> None:
+def test_folding_keeps_the_encoder_and_leaves_the_original_alone(opened: Opened) -> None:
     encoder = opened.model.encoder
     folded = fold_batch_norms(encoder)
     assert any(isinstance(module, nn.BatchNorm1d) for module in encoder.modules())
@@ -97,7 +97,7 @@ def test_folding_keeps_the_encoder_and_leaves_the_original_alone(opened: Checkpo
         torch.testing.assert_close(folded(signal, facts), encoder(signal, facts), rtol=1e-4, atol=1e-5)
 
 
-def test_guidance_inside_the_graph_moves_from_the_unconditional_velocity(opened: Checkpoint) -> None:
+def test_guidance_inside_the_graph_moves_from_the_unconditional_velocity(opened: Opened) -> None:
     denoiser = next(source for source in sources(opened.model) if source.role == "denoiser")
     inputs = denoiser.draw(np.random.default_rng(3))
     velocity = [denoiser.run(inputs | {"guidance": np.array([g], np.float32)})[0] for g in (0.0, 1.0, 3.0)]

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from opened import Opened
 from uniecg_device.errors import InputError
 from uniecg_export.bundle import Exported
-from uniecg_export.checkpoint import Checkpoint
 from uniecg_export.families.uniecg_nano_roles import sources
 from uniecg_export.parity import (
     GATES,
@@ -43,7 +43,7 @@ def test_the_f16_language_model_picks_the_same_tokens_as_transformers(bundle_f16
     assert found["tokenizer"].error == 0
 
 
-def test_a_graph_of_other_weights_is_noticed(bundle_f16: Exported, opened: Checkpoint) -> None:
+def test_a_graph_of_other_weights_is_noticed(bundle_f16: Exported, opened: Opened) -> None:
     source = sources(opened.model)[0]
     artifact = bundle_f16.manifest.artifact("encoder")
     weight = opened.model.encoder.stem.weight
@@ -57,7 +57,7 @@ def test_a_graph_of_other_weights_is_noticed(bundle_f16: Exported, opened: Check
             weight.copy_(kept)
 
 
-def test_a_language_model_of_other_weights_is_noticed(bundle_f16: Exported, opened: Checkpoint) -> None:
+def test_a_language_model_of_other_weights_is_noticed(bundle_f16: Exported, opened: Opened) -> None:
     llama = LanguageModel(bundle_f16.folder / "language_model.gguf", context=512, threads=1)
     torch_model = opened.model.language_model
     layer = torch_model.model.layers[0].self_attn
@@ -77,7 +77,7 @@ def test_a_language_model_of_other_weights_is_noticed(bundle_f16: Exported, open
             layer.k_proj.weight.copy_(k)
 
 
-def test_soft_tokens_change_what_comes_next_on_both_sides(bundle_f16: Exported, opened: Checkpoint) -> None:
+def test_soft_tokens_change_what_comes_next_on_both_sides(bundle_f16: Exported, opened: Opened) -> None:
     llama = LanguageModel(bundle_f16.folder / "language_model.gguf", context=64, threads=1)
     soft_tokens = np.random.default_rng(0).standard_normal((5, 64), np.float32)
     llama.feed_embeddings(soft_tokens)
@@ -88,7 +88,7 @@ def test_soft_tokens_change_what_comes_next_on_both_sides(bundle_f16: Exported, 
     assert np.abs(found - bare).max() > 0.05 * np.abs(expected).max()
 
 
-def test_a_tokenizer_with_another_merge_is_noticed(bundle_f16: Exported, checkpoint: Path, opened: Checkpoint) -> None:
+def test_a_tokenizer_with_another_merge_is_noticed(bundle_f16: Exported, checkpoint: Path, opened: Opened) -> None:
     llama = LanguageModel(bundle_f16.folder / "language_model.gguf", context=64, threads=1)
     text = (checkpoint / "tokenizer.json").read_text(encoding="utf-8")
     other = type(opened.tokenizer).from_str(text)

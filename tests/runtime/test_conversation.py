@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from uniecg_device.errors import BundleError, ContextError, InputError
 from uniecg_runtime.bundle import Bundle
 from uniecg_runtime.conversation import Dialogue, Words, read_words
-from uniecg_runtime.manifest import Manifest
+from uniecg_runtime.manifest import Manifest, need
 
 BYTES = 256
 SPECIALS = ["</s>", "[ECG]", "<|yes|>", "<|no|>", "<|stmt:A|>", "<|stmt:B|>", "<s>", "<|user|>", "<|assistant|>"]
@@ -95,7 +95,7 @@ def manifest(bundle: Bundle) -> Manifest:
 
 def dialogue(manifest: Manifest, script: Sequence[int] | bytes = b"", context: int = 400) -> Dialogue:
     model: Any = Scripted(list(script), context)
-    return Dialogue(model, read_words(model, manifest), manifest)
+    return Dialogue(model, read_words(model, manifest), need(manifest.prompt, "a prompt"), manifest.generation)
 
 
 def spoken(manifest: Manifest, script: Sequence[int], limit: int | None = None) -> tuple[str, list[str], str, Scripted]:
@@ -224,7 +224,7 @@ def test_drawing_feeds_the_drawing_tokens_at_once_and_returns_their_states(manif
 def test_a_bundle_without_generation_cannot_draw_and_never_ends_in_a_drawing(manifest: Manifest) -> None:
     fields = msgspec.to_builtins(manifest) | {"generation": None}
     plain = msgspec.convert(fields, Manifest)
-    with pytest.raises(BundleError, match="no generation part"):
+    with pytest.raises(BundleError, match="with a generation part"):
         dialogue(plain).draw()
     assert spoken(plain, [ECG, END])[2] != "drawing"
 

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from uniecg_device.errors import InputError
 from uniecg_device.signals import INDEPENDENT_LEADS
-from uniecg_runtime.manifest import Generation
+from uniecg_runtime.manifest import Generation, Schedule
 from uniecg_runtime.sampler import check_options, noise, sample
+from uniecg_runtime.schedule import alpha_bars
 
 Array = NDArray[np.float32]
 CONDITION = np.zeros((1, 4), np.float32)
@@ -112,3 +113,49 @@ def test_options_out_of_range_are_input_errors(steps: int, seed: int, guidance: 
         check_options(steps, seed, guidance)
     with pytest.raises(InputError, match=says):
         sample(Flow(lambda x, t: x), CONDITION, generation(), steps=steps, seed=seed, guidance=guidance)
+
+
+def diffusion(sampler: str, steps: int = 20) -> Generation:
+    return Generation(
+        scalars=(),
+        latent_shape=(2, 5),
+        sampler=sampler,  # type: ignore[arg-type]
+        steps=steps,
+        fs=128.0,
+        leads=INDEPENDENT_LEADS,
+        schedule=Schedule(train_steps=100, beta_start=0.001, beta_end=0.1, clip=3.0),
+    )
+
+
+@dataclass
+class Knowing:
+    """A denoiser that knows the clean latent: it says what noise the given one must hold."""
+
+    clean: Array
+    times: list[int] = field(default_factory=list)
+
+    def run(self, **inputs: Array) -> tuple[Array, ...]:
+        assert inputs.keys() == {"latent", "time", "condition"}
+        assert inputs["time"].dtype == np.int64
+        self.times.append(int(inputs["time"][0]))
+        schedule = diffusion("ddpm").schedule
+        assert schedule is not None
+        kept = float(alpha_bars(schedule)[self.times[-1]])
+        return (((inputs["latent"] - np.sqrt(kept) * self.clean) / np.sqrt(1 - kept)).astype(np.float32),)
+
+
+@pytest.mark.parametrize("sampler", ["ddpm", "ddim"])
+def test_a_denoiser_that_knows_the_clean_latent_is_led_to_it(sampler: str) -> None:
+    clean = np.linspace(-2, 2, 10, dtype=np.float32).reshape(1, 2, 5)
+    denoiser = Knowing(clean)
+    found = sample(denoiser, CONDITION, diffusion(sampler), seed=3)
+    np.testing.assert_allclose(found, clean, atol=1e-3)
+    assert denoiser.times == list(range(95, -1, -5))
+    assert found.dtype == np.float32
+
+
+def test_ddpm_draws_along_the_way_and_the_seed_says_what() -> None:
+    def run(seed: int) -> bytes:
+        return sample(Knowing(np.zeros((1, 2, 5), np.float32)), CONDITION, diffusion("ddpm", 3), seed=seed).tobytes()
+
+    assert run(1) == run(1) != run(2)

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace as replace_fields
 
 from uniecg_device.errors import InputError
 from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.signals import LEADS, Recording
 from uniecg_runtime.manifest import Preprocessing
-from uniecg_runtime.signal.window import band_pass, bridge_gaps, prepare_window
+from uniecg_runtime.signal.window import band_pass, bridge_gaps, prepare_window, running_median
 
 TEN_SECONDS = Preprocessing(
     fs=128.0,
@@ -215,3 +216,63 @@ def test_both_published_forms_of_a_record_come_out_alike(data_dir: Path) -> None
         agreement += [float(np.corrcoef(a, b)[0, 1]) for a, b in zip(one, other, strict=True)]
     assert len(agreement) == 360
     assert np.median(agreement) > 0.997 and min(agreement) > 0.93
+
+
+RAW = Preprocessing(fs=500.0, samples=5000, leads=LEADS, min_seconds=2.0, scaling="none")
+MIMIC = (*LEADS[:4], "aVF", "aVL", *LEADS[6:])
+
+
+def test_without_filter_or_scaling_the_millivolts_pass_as_they_are_in_the_models_own_order() -> None:
+    recording = ecg()
+    recording = replace(recording, signal=recording.signal + np.float32(0.25))  # an offset is a fact too
+    window = prepare_window(recording, replace_fields(RAW, leads=MIMIC))
+    np.testing.assert_array_equal(window.signal, recording.signal[[recording.leads.index(lead) for lead in MIMIC]])
+    resampled = prepare_window(recording, replace_fields(RAW, fs=250.0, samples=2500))
+    middle = slice(100, -100)
+    np.testing.assert_allclose(resampled.signal[:, middle], recording.signal[:, ::2][:, middle], atol=0.02)
+
+
+def test_a_short_stretch_has_zeros_after_it_whatever_the_scaling() -> None:
+    for scaling in ("none", "lead", "record", "minmax"):
+        window = prepare_window(ecg(seconds=6.0), replace_fields(RAW, scaling=scaling))
+        assert window.signal[:, :3000].any() and not window.signal[:, 3000:].any()
+
+
+def test_record_scalings_keep_the_ratio_of_the_leads() -> None:
+    recording = ecg()
+    standard = prepare_window(recording, replace_fields(RAW, scaling="record")).signal
+    assert abs(standard.mean()) < 1e-5 and abs(standard.std() - 1) < 1e-4
+    mapped = prepare_window(recording, replace_fields(RAW, scaling="minmax")).signal
+    assert mapped.min() == 0 and abs(mapped.max() - 1) < 1e-6
+    spread = recording.signal.std(axis=1)
+    for scaled in (standard, mapped):
+        np.testing.assert_allclose(scaled.std(axis=1) / scaled.std(axis=1)[1], spread / spread[1], rtol=1e-4)
+
+
+def test_an_encoder_of_one_lead_gets_that_lead() -> None:
+    window = prepare_window(ecg(), replace_fields(RAW, leads=("II",)))
+    np.testing.assert_array_equal(window.signal[0], ecg().signal[1])
+
+
+def test_millivolts_are_not_made_up_where_the_scale_was_lost() -> None:
+    lost = replace(ecg(), units="standardised")
+    assert prepare_window(lost, TEN_SECONDS).signal.any()
+    with pytest.raises(InputError, match="expected leads in mV"):
+        prepare_window(lost, RAW)
+
+
+def test_the_notch_takes_the_mains_and_little_else() -> None:
+    t = np.arange(5000) / 500
+    for hz, gain in ((50, 0.0), (40, 1.0), (60, 1.0), (10, 1.0)):
+        wave = np.sin(2 * np.pi * hz * t)[None]
+        passed = band_pass(wave, 500.0, 500.0, None, None, 50.0)[0, 1000:-1000]
+        assert abs(np.abs(passed).max() - gain) < 0.03, hz
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from((1, 3, 21)))
+@settings(max_examples=30)
+def test_the_running_median_is_the_median_of_each_neighbourhood(seed: int, width: int) -> None:
+    row = np.random.default_rng(seed).integers(-5, 5, 40).astype(np.float32)
+    padded = np.pad(row, width // 2)
+    expected = np.median(np.lib.stride_tricks.sliding_window_view(padded, width), axis=1)
+    np.testing.assert_array_equal(running_median(row, width), expected)

@@ -43,8 +43,18 @@ RateOption = Annotated[float | None, typer.Option("--heart-rate", help="Beats pe
 class Precision(StrEnum):
     """How the language model's weights are stored."""
 
-    q8_0 = "q8_0"
     f16 = "f16"
+    q8_0 = "q8_0"
+    q6_k = "q6_k"
+    q5_k_m = "q5_k_m"
+    q4_k_m = "q4_k_m"
+
+
+class Flavour(StrEnum):
+    """Which TensorRT: JetPack's and the data centre's, or the one for RTX."""
+
+    tensorrt = "tensorrt"
+    tensorrt_rtx = "tensorrt_rtx"
 
 
 def _version(asked: bool) -> None:
@@ -84,6 +94,24 @@ def interpret(
 
 
 @app.command()
+def encode(
+    records: Annotated[list[Path], typer.Argument(metavar="RECORD...", help="WFDB .hea, EDF/EDF+, CSV or NPY files.")],
+    out: Annotated[Path, typer.Option("--out", help="NumPy .npz file to write.")],
+    bundle: BundleOption = BUILT_IN,
+    start: Annotated[float, typer.Option("--start", min=0, help="Seconds into the record.")] = 0.0,
+    fs: FsOption = None,
+    units: UnitsOption = None,
+    leads: LeadsOption = None,
+    threads: ThreadsOption = None,
+) -> None:
+    """Write what the bundle's encoder gives for recordings: tokens, features, an embedding or logits."""
+    from uniecg_runtime.cli import interpret as command
+
+    how = command.Reading(fs, units, leads, start, None)
+    raise typer.Exit(command.encode(records, bundle, how, out, threads=threads))
+
+
+@app.command()
 def generate(
     text: Annotated[str, typer.Argument(help='What to draw: "atrial fibrillation, heart rate 110".')],
     bundle: BundleOption = BUILT_IN,
@@ -93,6 +121,9 @@ def generate(
     seed: SeedOption = 0,
     steps: Annotated[int | None, typer.Option("--steps", min=1, max=1000, help="Denoising steps.")] = None,
     guidance: Annotated[float | None, typer.Option("--guidance", help="How strongly the text steers.")] = None,
+    embedding: Annotated[
+        Path | None, typer.Option("--embedding", help="The text's embedding (.npy), for a bundle that takes one.")
+    ] = None,
     out: OutOption = None,
     plot: PlotOption = None,
     threads: ThreadsOption = None,
@@ -101,7 +132,7 @@ def generate(
     """Draw a synthetic 12-lead ECG from words."""
     from uniecg_runtime.cli import generate as command
 
-    wish = command.Wish(text, sex, age, heart_rate, seed, steps, guidance)
+    wish = command.Wish(text, sex, age, heart_rate, seed, steps, guidance, embedding)
     command.run(wish, bundle, out=out, plot=plot, threads=threads, as_json=json)
 
 
@@ -163,8 +194,12 @@ def simulate(
 
 @app.command()
 def export(
-    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="config.json, safetensors, tokenizer.json.")],
+    checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="File or folder, as published.")],
     out: Annotated[Path, typer.Option("--out", help="Bundle folder to write.")],
+    family: Annotated[
+        str | None, typer.Option("--family", help="Of the model, where no config.json names it: ecgfounder, merl ...")
+    ] = None,
+    labels: Annotated[Path | None, typer.Option("--labels", help="What a classifier gives: one label a line.")] = None,
     precision: Annotated[Precision, typer.Option("--precision", help="Of the language model.")] = Precision.q8_0,
     override: Annotated[
         list[str] | None, typer.Option("--override", help="Let a gate pass: GATE=REASON. The manifest records it.")
@@ -173,7 +208,22 @@ def export(
     """Turn a trained checkpoint into a bundle (needs the `export` extra)."""
     from uniecg_runtime.cli import tools
 
-    tools.export(checkpoint, out, precision.value, override or [])
+    tools.export(checkpoint, out, family=family, labels=labels, precision=precision.value, override=override)
+
+
+@app.command("build-engine")
+def build_engine(
+    bundle: BundleArgument = BUILT_IN,
+    sm: Annotated[
+        list[int] | None, typer.Option("--sm", help="GPU generation to build for, without it here: 86, 89 ...")
+    ] = None,
+    flavour: Annotated[Flavour | None, typer.Option("--flavour", help="The first that is installed.")] = None,
+    tf32: Annotated[bool, typer.Option("--tf32", help="Round products to 10 bits: faster, less exact.")] = False,
+) -> None:
+    """Build TensorRT plans of a bundle's graphs, for this GPU or with --sm for others (needs the `tensorrt` extra)."""
+    from uniecg_runtime.cli import tools
+
+    tools.build_engine(bundle, tuple(sm or ()), None if flavour is None else flavour.value, tf32=tf32)
 
 
 @app.command()

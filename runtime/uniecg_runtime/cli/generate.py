@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from uniecg_device.errors import InputError
 from uniecg_runtime.cli.output import describe, keep, say, say_json
 
 if TYPE_CHECKING:
@@ -23,6 +27,7 @@ class Wish:
     seed: int
     steps: int | None
     guidance: float | None
+    embedding: Path | None = None
 
 
 def run(wish: Wish, source: str, *, out: Path | None, plot: Path | None, threads: int | None, as_json: bool) -> None:
@@ -39,12 +44,13 @@ def run(wish: Wish, source: str, *, out: Path | None, plot: Path | None, threads
         seed=wish.seed,
         steps=wish.steps,
         guidance=wish.guidance,
+        embedding=None if wish.embedding is None else read_embedding(wish.embedding),
     )
     files = keep(drawn.recording, out, plot)
     if as_json:
         say_json({"route": "ecg", **drawn.to_json(), **drawn_json(drawn.recording, files)})
         return
-    say(drawn.text)
+    say(drawn.text or drawn.request)
     say(f"  {describe(drawn.recording)}, seed {drawn.seed}, {drawn.steps} steps")
     for file in files:
         say(f"  wrote {file}")
@@ -53,6 +59,17 @@ def run(wish: Wish, source: str, *, out: Path | None, plot: Path | None, threads
     for note in drawn.notes:
         say(f"  note: {note}")
     say(f"  {drawn.disclaimer}")
+
+
+def read_embedding(path: Path) -> NDArray[np.float32]:
+    """A text's embedding from a NumPy file of at most a million numbers. Raises InputError for anything else."""
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(array, np.ndarray) or array.size > 1_000_000 or array.dtype.kind not in "fiu":
+            raise ValueError("it is no array of at most a million numbers")
+        return np.array(array, np.float32).reshape(-1)
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"expected an embedding in {path}, could not read it ({error}); give a .npy file.") from None
 
 
 def drawn_json(recording: Recording, files: list[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from uniecg_runtime.cli.output import (
 )
 
 if TYPE_CHECKING:
+    from uniecg_device.signals import Recording
     from uniecg_runtime.assistant import Assistant
 
 
@@ -47,19 +48,34 @@ def run(records: list[Path], source: str, how: Reading, *, threads: int | None, 
     return int(failed)
 
 
-def _one(assistant: Assistant, record: Path, how: Reading, *, as_json: bool) -> None:
-    from uniecg_runtime.formats.read import read_recording
+def encode(records: list[Path], source: str, how: Reading, out: Path, *, threads: int | None) -> int:
+    """Write `out` with one array per output of the encoder, (records, ...), and `records`; a bad record is left out."""
+    import numpy as np
 
-    preprocessing = assistant.bundle.manifest.preprocessing
-    recording = read_recording(
-        record,
-        fs=how.fs,
-        units=how.units,
-        leads=split_leads(how.leads),
-        start=how.start,
-        seconds=preprocessing.samples / preprocessing.fs,  # a day of Holter need not fit in memory
-    )
-    recording = replace(recording, name=str(record))
+    from uniecg_runtime.assistant import Assistant
+    from uniecg_runtime.bundle import Bundle
+
+    assistant = Assistant(Bundle.open(source), threads=threads)
+    encoded = {}
+    for record in records:
+        try:
+            encoded[str(record)] = assistant.encode(_read(assistant, record, how))
+        except InputError as error:
+            print(f"error: {record}: {' '.join(str(error).split())}", file=sys.stderr)
+    if encoded:
+        names = next(iter(encoded.values()))
+        arrays = {name: np.stack([outputs[name] for outputs in encoded.values()]) for name in names}
+        try:
+            with out.open("wb") as file:
+                np.savez_compressed(file, records=np.array(list(encoded)), **arrays)  # type: ignore[arg-type]
+        except OSError as error:
+            raise InputError(f"expected to be able to write {out}: {error}; choose another place.") from None
+        say(f"wrote {out}: {', '.join(f'{name} {array.shape}' for name, array in arrays.items())}")
+    return int(len(encoded) < len(records))
+
+
+def _one(assistant: Assistant, record: Path, how: Reading, *, as_json: bool) -> None:
+    recording = _read(assistant, record, how)
     if as_json:
         result = assistant.interpret(recording, question=how.question)
         say_json({**result.to_json(), "start": how.start})
@@ -69,3 +85,20 @@ def _one(assistant: Assistant, record: Path, how: Reading, *, as_json: bool) -> 
     say()
     for line in after_text(result):
         say(line)
+
+
+def _read(assistant: Assistant, record: Path, how: Reading) -> Recording:
+    """The stretch that the bundle's encoder takes."""
+    from uniecg_runtime.formats.read import read_recording
+    from uniecg_runtime.manifest import need
+
+    preprocessing = need(assistant.bundle.manifest.preprocessing, "an encoder")
+    recording = read_recording(
+        record,
+        fs=how.fs,
+        units=how.units,
+        leads=split_leads(how.leads),
+        start=how.start,
+        seconds=preprocessing.samples / preprocessing.fs,  # a day of Holter need not fit in memory
+    )
+    return replace(recording, name=str(record))

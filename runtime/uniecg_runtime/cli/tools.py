@@ -6,6 +6,7 @@ import importlib
 from dataclasses import asdict
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 from uniecg_device.errors import BackendError
 from uniecg_runtime.cli.output import say, say_json
@@ -13,8 +14,8 @@ from uniecg_runtime.cli.output import say, say_json
 SIGNS = {"ok": "[green]ok[/]", "note": "[yellow]note[/]", "problem": "[red]PROBLEM[/]"}
 
 
-def export(checkpoint: Path, out: Path, precision: str, overrides: list[str]) -> None:
-    """Hand over to uniecg_export, which lean installs do without. Raises BackendError where it cannot run."""
+def export(checkpoint: Path, out: Path, **options: Any) -> None:
+    """Hand over to uniecg_export.cli, which lean installs do without. Raises BackendError where it cannot run."""
     try:
         exporter = importlib.import_module("uniecg_export.cli")
     except ImportError as error:
@@ -22,7 +23,33 @@ def export(checkpoint: Path, out: Path, precision: str, overrides: list[str]) ->
             f"expected the exporter's libraries, found that {error.name or error} is not installed; "
             "run: pip install 'uniecg-edge[export]'."
         ) from None
-    exporter.export(checkpoint, out, precision=precision, override=overrides)
+    exporter.export(checkpoint, out, **options)
+
+
+def build_engine(source: str, sms: tuple[int, ...], flavour: str | None, *, tf32: bool) -> None:
+    """Build every graph's plan, with the builder's own progress. Raises BackendError where TensorRT is not there."""
+    from rich.progress import Progress
+
+    from uniecg_runtime.bundle import Bundle
+
+    try:
+        builder = importlib.import_module("uniecg_export.tensorrt_build")
+    except ImportError as error:
+        raise BackendError(f"expected uniecg_export beside the runtime, found that {error.name} is missing.") from None
+    with Progress(transient=True) as shown:
+        tasks: dict[str, Any] = {}
+
+        def progress(role: str, step: Any) -> None:
+            name = f"{role}: {step.phase}"
+            if name not in tasks:
+                tasks[name] = shown.add_task(name, total=step.steps)
+            shown.update(tasks[name], completed=step.done)
+
+        built = builder.build_bundle(Bundle.open(source), sms=sms, flavour=flavour, tf32=tf32, progress=progress)
+    for plan in built:
+        say(f"{plan.path}: {plan.size / 1e6:.1f} MB in {plan.seconds:.1f} s")
+        for warning in plan.warnings:
+            say(f"  note: {warning}")
 
 
 def verify(source: str, *, as_json: bool) -> int:

@@ -6,6 +6,7 @@ Training and the runtime share this code, so that what a model learnt on is what
 from __future__ import annotations
 
 import math
+from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from uniecg_device.errors import InputError
 from uniecg_device.signals import LEADS, Recording
-from uniecg_runtime.manifest import Preprocessing
+from uniecg_runtime.manifest import Artifact, Preprocessing
 
 ORDER = 4  # of the Butterworth magnitude at both edges, as scipy's butter(4) run forwards and backwards
 PAD_SECONDS = 1.5
@@ -26,6 +27,8 @@ PAD_SECONDS = 1.5
 POINT = 0.3
 SHORT_GAP = 0.2  # seconds that are interpolated without harm to a beat
 MISSING_SHARE = 0.2  # of a lead's samples; above it the lead counts as missing
+NOTCH_QUALITY = 30.0
+TINY = 1e-8  # mV; keeps a flat record from dividing by zero, as the published preprocessings do
 FLAT_MV = 0.002
 FLAT_STANDARDISED = 0.01
 PLAUSIBLE_MV = (0.02, 20.0)
@@ -37,8 +40,8 @@ LIMB = frozenset(LEADS[:6])
 class Window:
     """What the encoder takes, and what it was cut from.
 
-    signal: float32 (12, samples), each lead with mean 0 and standard deviation 1 over its samples, 0 where none exist.
-    lead_facts: float32 (12, 3): present, scale known, ln(standard deviation in mV / reference) within -3..3.
+    signal: float32 (leads, samples), scaled as the preprocessing says, 0 where there are no samples.
+    lead_facts: float32 (leads, 3): present, scale known, ln(standard deviation in mV / reference) within -3..3.
     recording: the cut stretch at its own rate in `LEADS` order: the given leads, gaps bridged where the lead was used,
     and the derived ones.
     start: seconds into the source. notes: what was derived, padded, bridged or missing.
@@ -50,18 +53,28 @@ class Window:
     start: float
     notes: tuple[str, ...]
 
+    def inputs(self, encoder: Artifact) -> dict[str, NDArray[np.float32]]:
+        """What the encoder's graph takes, by name, with the batch axis."""
+        held = {"signal": self.signal[None], "lead_facts": self.lead_facts[None]}
+        return {tensor.name: held[tensor.name] for tensor in encoder.inputs}
+
 
 def prepare_window(recording: Recording, preprocessing: Preprocessing, start: float = 0.0) -> Window:
-    """Cut, band-pass, resample and standardise one window of `preprocessing.samples`.
+    """Cut, resample, filter and scale one window of `preprocessing.samples`, in the order of its leads.
 
     Takes `start` in seconds. Limb leads that are missing are derived from any two of I, II, III; other missing or
     flat leads become zeros with present = 0. A stretch shorter than the window is zero-padded on the right, and
     missing samples are bridged by straight lines; `notes` tells.
 
     Raises InputError for what is not a usable ECG: unknown leads, a rate outside 50..10000 Hz, too short, no
-    usable lead, or an amplitude that cannot be millivolts.
+    usable lead, an amplitude that cannot be millivolts, or one that is not known where the model needs millivolts.
     """
     _check(recording)
+    if preprocessing.scaling != "lead" and recording.units != "mV":
+        raise InputError(
+            f"expected leads in mV, which this bundle's encoder needs, found standardised ones in {_name(recording)}; "
+            "give a recording with its scale."
+        )
     cut, notes = _cut(recording, preprocessing, start)
     signal, leads, missing = _usable(cut)
     notes += missing
@@ -71,15 +84,13 @@ def prepare_window(recording: Recording, preprocessing: Preprocessing, start: fl
             "check the electrodes or the file."
         )
     present = _derive(cut, signal, leads, notes)
-    band = preprocessing.highpass_hz, preprocessing.lowpass_hz
-    filtered = band_pass(present.signal, present.fs, preprocessing.fs, *band)
-    filtered = filtered[:, : preprocessing.samples]
+    filtered = _filter(present, preprocessing)[:, : preprocessing.samples]
     deviation = filtered.std(axis=1)
     alive = deviation > (FLAT_MV if present.units == "mV" else FLAT_STANDARDISED)
     notes += _flat(present.leads, alive, recording)
     if present.units == "mV":
         _check_millivolts(filtered[alive], recording)
-    window, facts = _standardise(filtered, deviation, alive, present, preprocessing)
+    window, facts = _scale(filtered, deviation, alive, present, preprocessing)
     absent = [lead for lead in preprocessing.leads if lead not in present.leads]
     if absent:
         notes.append(f"missing, given as zeros: {' '.join(absent)}")
@@ -90,26 +101,36 @@ def prepare_window(recording: Recording, preprocessing: Preprocessing, start: fl
 
 
 def band_pass(
-    signal: NDArray[np.floating], fs: float, target_fs: float, low_hz: float, high_hz: float
+    signal: NDArray[np.floating],
+    fs: float,
+    target_fs: float,
+    low_hz: float | None,
+    high_hz: float | None,
+    notch_hz: float | None = None,
 ) -> NDArray[np.float32]:
     """Zero-phase band-pass and resampling in one FFT pass: (leads, n) at `fs` to (leads, n') at `target_fs`.
 
     The gain is that of a Butterworth filter of order 4 run forwards and backwards, 1 / (1 + (f / high)^8) and its
-    mirror at `low_hz`; nothing at or above either Nyquist rate passes. The ends are continued by a
-    blend of mirror and point reflection that fades out. NaN is not allowed.
+    mirror at `low_hz`, and of a second-order notch of quality 30 run so; an edge that is None is not there. Nothing at
+    or above either Nyquist rate passes. The ends are continued by a blend of mirror and point reflection that fades
+    out. NaN is not allowed.
     """
     leads, count = signal.shape
+    if fs == target_fs and low_hz is None and high_hz is None and notch_hz is None:
+        return np.ascontiguousarray(signal, dtype=np.float32)
     pad = min(int(PAD_SECONDS * fs), count - 1)
     source, target, step = _lengths(count + 2 * pad, fs, target_fs)
     offset = -(-pad // step) * step  # a whole number of output samples, so that sample 0 stays sample 0
     padded = _reflect(signal, offset, source, pad)
     spectrum = np.fft.rfft(padded, axis=1)
-    gain = _gain(source, target, fs, low_hz, high_hz)
+    gain = _gain(source, target, fs, low_hz, high_hz, notch_hz)
     kept = np.zeros((leads, target // 2 + 1), dtype=spectrum.dtype)
     np.multiply(spectrum[:, : gain.size], gain, out=kept[:, : gain.size])
     output = np.fft.irfft(kept, target, axis=1)
     first = round(offset * target / source)
     length = max(1, round(count * target / source))
+    if low_hz is None:  # the reflection is about the mean, which only a high-pass takes out for good
+        output += signal.mean(axis=1, keepdims=True, dtype=np.float64)
     return np.ascontiguousarray(output[:, first : first + length], dtype=np.float32)
 
 
@@ -251,7 +272,30 @@ def _check_millivolts(filtered: NDArray[np.float32], recording: Recording) -> No
         )
 
 
-def _standardise(
+def _filter(present: Recording, preprocessing: Preprocessing) -> NDArray[np.float32]:
+    pre = preprocessing
+    band = pre.highpass_hz, pre.lowpass_hz, pre.notch_hz
+    filtered = band_pass(present.signal, present.fs, pre.fs, *band)
+    if pre.median_seconds is None:
+        return filtered
+    width = 2 * int(pre.median_seconds * pre.fs / 2) + 1
+    return filtered - np.stack([running_median(row, width) for row in filtered])
+
+
+def running_median(row: NDArray[np.float32], width: int) -> NDArray[np.float32]:
+    """Median over `width` samples (odd) around each sample; beyond the ends there are zeros, as in scipy's medfilt."""
+    half = width // 2
+    values = [0.0] * half + [float(x) for x in row] + [0.0] * half
+    window = sorted(values[:width])
+    medians = [window[half]]
+    for old, new in zip(values, values[width:], strict=False):
+        del window[bisect_left(window, old)]
+        insort(window, new)
+        medians.append(window[half])
+    return np.array(medians, np.float32)
+
+
+def _scale(
     filtered: NDArray[np.float32],
     deviation: NDArray[np.float32],
     alive: NDArray[np.bool_],
@@ -260,14 +304,20 @@ def _standardise(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     window = np.zeros((len(preprocessing.leads), preprocessing.samples), dtype=np.float32)
     facts = np.zeros((len(preprocessing.leads), 3), dtype=np.float32)
-    shaped = (filtered - filtered.mean(axis=1, keepdims=True)) / np.where(alive, deviation, 1.0)[:, None]
-    for row, lead in enumerate(present.leads):
-        if not alive[row] or lead not in preprocessing.leads:
-            continue
-        place = preprocessing.leads.index(lead)
-        window[place, : shaped.shape[1]] = shaped[row]
+    rows = [row for row, lead in enumerate(present.leads) if alive[row] and lead in preprocessing.leads]
+    places = [preprocessing.leads.index(present.leads[row]) for row in rows]
+    window[places, : filtered.shape[1]] = filtered[rows]
+    filled = window[:, : filtered.shape[1]]
+    if preprocessing.scaling == "lead":
+        filled[places] = (filtered[rows] - filtered[rows].mean(axis=1, keepdims=True)) / deviation[rows][:, None]
+    elif preprocessing.scaling == "record" and rows:
+        filled[:] = (filled - filled[places].mean()) / (filled[places].std() + TINY)
+    elif preprocessing.scaling == "minmax" and rows:
+        low, high = filled[places].min(), filled[places].max()
+        filled[:] = (filled - low) / (high - low + TINY)
+    for row, place in zip(rows, places, strict=True):
         facts[place, 0] = 1.0
-        if present.units == "mV":
+        if present.units == "mV" and preprocessing.reference_mv is not None:
             facts[place, 1:] = 1.0, min(3.0, max(-3.0, math.log(deviation[row] / preprocessing.reference_mv)))
     return window, facts
 
@@ -314,11 +364,19 @@ def _reflect(signal: NDArray[np.floating], offset: int, length: int, pad: int) -
 
 
 @lru_cache(maxsize=64)
-def _gain(source: int, target: int, fs: float, low_hz: float, high_hz: float) -> NDArray[np.float64]:
+def _gain(
+    source: int, target: int, fs: float, low_hz: float | None, high_hz: float | None, notch_hz: float | None
+) -> NDArray[np.float64]:
     """Filter gain per bin of the source spectrum, up to the lower Nyquist rate, times the change of length."""
     bins = min(source, target) // 2
     frequency = np.arange(bins) * (fs / source)
-    high = 1.0 / (1.0 + (frequency / high_hz) ** (2 * ORDER))
-    rise = (frequency / low_hz) ** (2 * ORDER)
-    low = np.where(frequency > low_hz, 1.0 / (1.0 + 1.0 / np.maximum(rise, 1e-12)), rise / (1.0 + rise))
-    return np.asarray(high * low * (target / source), dtype=np.float64)
+    gain = np.full(bins, target / source)
+    if high_hz is not None:
+        gain /= 1.0 + (frequency / high_hz) ** (2 * ORDER)
+    if low_hz is not None:
+        rise = (frequency / low_hz) ** (2 * ORDER)
+        gain *= np.where(frequency > low_hz, 1.0 / (1.0 + 1.0 / np.maximum(rise, 1e-12)), rise / (1.0 + rise))
+    if notch_hz is not None:
+        detuned = (frequency**2 - notch_hz**2) ** 2
+        gain *= detuned / (detuned + (frequency * notch_hz / NOTCH_QUALITY) ** 2)
+    return gain

@@ -1,0 +1,141 @@
+"""ECG-R1: Qwen3-VL-8B with the ECG-CoCa tower and a projector of its own, 101 soft tokens between two markers.
+
+Facts: PKUDigitalHealth/ECG-R1 at 6640e8d100e0911cf33572d9a078ee00a85ff8b5 (Apache-2.0). A checkpoint is a Hugging Face
+folder whose shards hold tower, projector, images' tower and text stack. Without an image the text stack is a plain
+Qwen3: its three rows of positions are then equal, and nothing is added to its first layers. So the device runs
+Qwen3ForCausalLM.
+
+In: (1,12,5000) mV at 500 Hz, as ecg_coca says.
+Out: (1,101,4096) embeddings that take the place of 101 `<|ecg_pad|>` between `<|ecg_start|>` and `<|ecg_end|>`. The
+three tokens were added to the tokenizer and the rows of the vocabulary set to its length: count the tensor's rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from uniecg_device.errors import InputError
+from uniecg_export.families import ecg_coca, gem
+from uniecg_export.families.ecg_coca import EcgCocaConfig, EcgTower, Shapes, draw_signal
+from uniecg_export.families.gem import Fields, Parts, Table, projector
+from uniecg_export.onnx_graphs import Source
+
+T = TypeVar("T")
+PAD, START, END = "<|ecg_pad|>", "<|ecg_start|>", "<|ecg_end|>"
+
+TABLE: Table = {
+    "model.ecg_tower.": ("tower", ""),
+    "model.ecg_projector.": ("projectors", "ecg_projector."),
+    "model.visual.": ("vision_tower", ""),
+    "model.language_model.": ("language_model", "model."),
+    "lm_head.": ("language_model", "lm_head."),
+}
+QWEN3_LAYER = (*gem.LLAMA_LAYER, "self_attn.q_norm.weight", "self_attn.k_norm.weight")
+
+
+@dataclass(frozen=True)
+class EcgR1Config:
+    """What config.json, or its `text_config`, calls by these names, and the tower's geometry."""
+
+    tower: EcgCocaConfig = field(default_factory=EcgCocaConfig)
+    ecg_projector_type: str = "mlp2x_gelu"
+    hidden_size: int = 4096
+    num_hidden_layers: int = 36
+    tie_word_embeddings: bool = False
+    ecg_token_id: int | None = None
+
+
+class Encoder(nn.Module):
+    """Tower and projector in one: (1,12,5000) mV -> (1,101,4096) soft tokens."""
+
+    def __init__(self, config: EcgR1Config) -> None:
+        super().__init__()
+        self.config = config
+        self.ecg_tower = EcgTower(config.tower)
+        self.ecg_projector = projector(config.ecg_projector_type, config.tower.width, config.hidden_size)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        tokens: Tensor = self.ecg_projector(self.ecg_tower(signal))
+        return tokens
+
+
+def config_from(fields: Fields, tower: Shapes) -> EcgR1Config:
+    """Read config.json's fields and the tower's shapes (names without prefix).
+
+    Raises InputError for a field or tensor that is absent or cannot be.
+    """
+    language = _text_config(fields)
+    token = fields.get("ecg_token_id")
+    return EcgR1Config(
+        tower=ecg_coca.config_from(tower),
+        ecg_projector_type=gem.text(fields, "ecg_projector_type", EcgR1Config.ecg_projector_type),
+        # The published code asks the top level first.
+        hidden_size=gem.count(fields if fields.get("hidden_size") is not None else language, "hidden_size"),
+        num_hidden_layers=gem.count(language, "num_hidden_layers", gem.MOST_LAYERS),
+        tie_word_embeddings=fields.get("tie_word_embeddings", language.get("tie_word_embeddings")) is True,
+        ecg_token_id=None if token is None else gem.count(fields, "ecg_token_id"),
+    )
+
+
+def _text_config(fields: Fields) -> Fields:
+    found = fields.get("text_config")
+    if not isinstance(found, Mapping):
+        raise InputError(
+            f"expected the fields of a text stack under 'text_config' in config.json, found {found!r}; "
+            f"take the config.json that belongs to the checkpoint."
+        )
+    return found
+
+
+def language_model_fields(fields: Fields) -> dict[str, Any]:
+    """The text stack's fields as a config.json of Qwen3ForCausalLM has them.
+
+    What says how images' positions are laid out goes; a scaling that text has too, such as yarn, stays.
+    """
+    language = dict(_text_config(fields)) | {"model_type": "qwen3", "architectures": ["Qwen3ForCausalLM"]}
+    if "tie_word_embeddings" in fields:
+        language["tie_word_embeddings"] = fields["tie_word_embeddings"]
+    for name in ("rope_scaling", "rope_parameters"):
+        if isinstance(held := language.get(name), Mapping):
+            kept = {key: value for key, value in held.items() if not key.startswith("mrope_")}
+            language[name] = None if kept in ({}, {"rope_type": "default"}) else kept
+    return {name: value for name, value in language.items() if value is not None}
+
+
+def special_ids(config: EcgR1Config, vocabulary: Mapping[str, int]) -> dict[str, int]:
+    """Ids of the three ECG tokens. Raises InputError where one is absent or config.json has another for the pad."""
+    missing = [token for token in (PAD, START, END) if token not in vocabulary]
+    if missing:
+        raise InputError(
+            f"expected {', '.join((PAD, START, END))} in the tokenizer, missing: {', '.join(missing)}; "
+            f"take the tokenizer that the model was trained with."
+        )
+    if config.ecg_token_id not in (None, vocabulary[PAD]):
+        raise InputError(
+            f"expected {PAD} to be token {config.ecg_token_id} as 'ecg_token_id' in config.json says, found "
+            f"{vocabulary[PAD]}; take the tokenizer that the model was trained with."
+        )
+    return {token: vocabulary[token] for token in (PAD, START, END)}
+
+
+def split(tensors: Mapping[str, T], tower_file: Mapping[str, T] | None = None) -> Parts[T]:
+    """As gem.split; the text stack gets the names of Qwen3ForCausalLM."""
+    return gem.split(tensors, tower_file, TABLE)
+
+
+def differences(parts: Parts[T], config: EcgR1Config) -> tuple[list[str], list[str]]:
+    """What is missing from `parts` and what is unexpected in it, by name; shapes are load_state_dict's to compare."""
+    with torch.device("meta"):
+        encoder = Encoder(config).state_dict()
+    names = gem.language_model_names(config.num_hidden_layers, QWEN3_LAYER)
+    return gem.compare(parts, (*encoder, *names), ("lm_head.weight",) if config.tie_word_embeddings else ())
+
+
+def sources(encoder: Encoder) -> tuple[Source, ...]:
+    """The fused encoder; batch 1, float32."""
+    return (Source("encoder", encoder, draw_signal(encoder.config.tower), ("tokens",)),)

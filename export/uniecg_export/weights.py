@@ -1,0 +1,101 @@
+"""Tensors out of files that nobody vouches for, and into a module that names every one of them.
+
+safetensors hold nothing but tensors. Published .pt, .pth and .bin files are pickles: they are read by torch's
+restricted unpickler (weights_only), which builds tensors and plain containers and runs nothing that a file names.
+"""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from uniecg_device.errors import InputError
+
+PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+Shapes = dict[str, tuple[int, ...]]
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """What a checkpoint file holds: names to tensors, or the nested containers that a training script saved.
+
+    Raises InputError for a missing file, one of another kind, one that is damaged, and a pickle that needs more than
+    tensors and plain containers.
+    """
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "nothing"
+        raise InputError(f"expected a checkpoint file at {path}, found {found}; give the file itself.")
+    if path.suffix == ".safetensors":
+        try:
+            return dict(load_file(path))
+        except (SafetensorError, OSError) as error:
+            raise InputError(f"expected tensors in {path}, could not read it ({error}); copy it again.") from None
+    if path.suffix not in PICKLES:
+        raise InputError(f"expected a .safetensors, .pt, .pth or .bin file, found {path.name}; give the checkpoint.")
+    try:
+        with warnings.catch_warnings():  # an old or odd pickle shows in what it holds
+            warnings.simplefilter("ignore")
+            state = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"expected tensors and plain containers in {path}, found Python objects, which are not loaded because they "
+            f"could run code ({reason}); if you trust it, save its state_dict with safetensors and export that."
+        ) from None
+    except Exception as error:  # damaged bytes make the unpickler raise a dozen kinds
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(
+            f"expected a torch checkpoint in {path}, it does not read ({reason}); copy it again."
+        ) from None
+    if not isinstance(state, dict):
+        raise InputError(f"expected a state_dict in {path}, found {type(state).__name__}; give the published file.")
+    return state
+
+
+def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
+    """Names and shapes, from which a family reads its geometry."""
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> nn.Module:
+    """Load `tensors` into `module`, strictly and in float32, and set it to eval mode.
+
+    Raises InputError that lists every tensor that is missing, unexpected or of another shape.
+    """
+    expected = shapes_of(module.state_dict())
+    compare(where, expected, shapes_of(tensors))
+    module.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, strict=True)
+    return module.eval()
+
+
+def compare(where: Path, expected: Shapes, found: Shapes) -> None:
+    """Raises InputError where `found` is not exactly `expected`."""
+    shapes = [
+        f"{name} {found[name]} instead of {expected[name]}"
+        for name in sorted(expected.keys() & found.keys())
+        if found[name] != expected[name]
+    ]
+    wrong = {
+        "missing": sorted(expected.keys() - found.keys()),
+        "unexpected": sorted(found.keys() - expected.keys()),
+        "other shape": shapes,
+    }
+    if any(wrong.values()):
+        listed = "\n".join(f"  {what} ({len(names)}): {some(names)}" for what, names in wrong.items() if names)
+        raise InputError(
+            f"expected in {where} the {len(expected)} tensors of its configuration, found:\n{listed}\n"
+            f"Export a whole checkpoint, with the configuration that belongs to it."
+        )
+
+
+def some(names: Iterable[str], most: int = 20) -> str:
+    """The first names, and how many more there are."""
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
