@@ -23,7 +23,7 @@ demo: .venv/.installed
 	tools/venv .venv plot
 
 .venv-test/.installed: $(SOURCES)
-	tools/venv .venv-test dev,export
+	tools/venv .venv-test dev,export,tensorrt
 
 test: lint test-python
 

@@ -33,9 +33,12 @@ def read_checkpoint(path: Path, family: str | None = None, labels: Path | None =
     path = Path(path)
     if not path.exists():
         raise InputError(f"expected a checkpoint at {path}, found nothing; check the path.")
+    where = "--family" if family else f"{path / 'config.json'}"
     family = family or _stated_family(path)
     if family not in FAMILIES:
-        raise InputError(f"expected a model family of {', '.join(FAMILIES)}, found {family!r}; give it with --family.")
+        raise InputError(
+            f"expected a model family of {', '.join(FAMILIES)} in {where}, found {family!r}; give it there."
+        )
     module = importlib.import_module(f"uniecg_export.families.{FAMILIES[family]}")
     read: Exportable = module.read(path)
     return read if labels is None else replace(read, classification=read_labels(labels, read))

@@ -15,6 +15,7 @@ import struct
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -42,6 +43,16 @@ PRE_TOKENIZERS: Final[dict[str, tuple[tuple[tuple[object, ...], ...], bool]]] = 
 }
 _LLAMA3_SPLIT: Final = pre_tokenizers.Split(Regex(LLAMA3_PATTERN), "isolated")
 UNKNOWN_TO_LLAMA_CPP: Final = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
+# llama.cpp makes tokens of these names special, whatever their type says.
+_MADE_SPECIAL = """
+</s> <EOT> _<EOT> [EOT] [EOS] <eos> <PAD> [PAD] <PRE> <SUF> <MID> <REPO> ▁<PRE> ▁<SUF> ▁<MID> <reponame> [e~[
+<end_of_turn> <end_of_utterance> <turn|> <|tool_response> <fim-prefix> <fim-suffix> <fim-middle> <fim-pad> <fim-repo>
+<fim_prefix> <fim_suffix> <fim_middle> <fim_pad> <|fim_prefix|> <|fim_suffix|> <|fim_middle|> <|fim_pad|> <|fim_repo|>
+<|repo_name|> <|file_sep|> <|code_prefix|> <|code_suffix|> <|code_middle|> <|prefix|> <|suffix|> <|middle|>
+<|end_of_text|> <|endoftext|> <|end|> <|eom_id|> <|eot_id|> <|im_end|> <|return|> <|call|> <|calls|> <|flush|>
+<｜end▁of▁sentence｜> <｜fim▁begin｜> <｜fim▁end｜> <｜fim▁hole｜>
+"""  # noqa: RUF001
+MADE_SPECIAL: Final = frozenset(_MADE_SPECIAL.split())
 LOOKS_SPECIAL: Final = re.compile(r"<\|.*\|>|<｜.*｜>|<pad>|<mask>")  # noqa: RUF001  as convert_hf_to_gguf.py has it
 BYTE: Final = re.compile(r"<0x[0-9A-F]{2}>")
 SPACE: Final = "▁"
@@ -61,6 +72,7 @@ class Vocabulary:
     scores: of a SentencePiece model, else empty. pre: llama.cpp's name of the pre-tokenizer. spaces: where a space is
     set in front: "each" piece between special tokens, which llama.cpp does; the "first" piece or "always", in both
     cases only where none is, which `prepare_text` does. normal_form: what text must be brought to before.
+    notes: what was made otherwise than the tokenizer says, one sentence each.
     """
 
     tokens: tuple[str, ...]
@@ -76,11 +88,20 @@ class Vocabulary:
     unknown: int | None = None
     add_bos: bool = False
     add_eos: bool = False
+    notes: tuple[str, ...] = ()
 
     @property
     def special(self) -> tuple[int, ...]:
         """Ids of control tokens, which no text that a person types becomes."""
         return tuple(i for i, kind in enumerate(self.types) if kind == TokenType.CONTROL)
+
+    @cached_property
+    def added(self) -> re.Pattern[str]:
+        """Finds the names of special and other added tokens in a text, the longest first."""
+        kinds = (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
+        names = [token for token, kind in zip(self.tokens, self.types, strict=True) if kind in kinds]
+        every = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
+        return re.compile(f"({every or '(?!)'})")
 
 
 @dataclass(frozen=True)
@@ -144,10 +165,7 @@ def prepare_text(vocabulary: Vocabulary, text: str, *, special: bool = True) -> 
 
     special: added tokens in the text are read as such; what a person typed has none.
     """
-    kinds = (TokenType.CONTROL, TokenType.USER_DEFINED, TokenType.UNKNOWN)
-    names = [t for t, kind in zip(vocabulary.tokens, vocabulary.types, strict=True) if kind in kinds]
-    pattern = "|".join(re.escape(name) for name in sorted(names, key=len, reverse=True))
-    parts = re.split(f"({pattern})", text) if special and names else [text]  # every other one is an added token
+    parts = vocabulary.added.split(text) if special else [text]  # every other one is an added token
     if vocabulary.normal_form is not None:
         parts[::2] = [unicodedata.normalize(vocabulary.normal_form, part) for part in parts[::2]]
     if vocabulary.spaces == "always":
@@ -236,7 +254,9 @@ def _byte_level(held: Mapping[str, Any], added: Mapping[int, _Added], size: int,
     model, form = held["model"], held.get("normalizer")
     ids = {int(i): str(token) for token, i in model["vocab"].items()}
     merges = [tuple(m.split(" ") if isinstance(m, str) else map(str, m)) for m in model["merges"]]
-    tokens, types = _fill(ids, {}, added, size, where)
+    # Letters before a sign, or two signs before letters, are in no word of any layout: no text gives such a token.
+    ended = [i for i, text in ids.items() if text in MADE_SPECIAL and i not in added]
+    tokens, types = _fill({i: text for i, text in ids.items() if i not in ended}, {}, added, size, where)
     known, whole = set(ids.values()), bool(model.get("ignore_merges"))
     steps = tuple(_steps(held["pre_tokenizer"]))
     pre = next((name for name, layout in PRE_TOKENIZERS.items() if layout == (steps, whole)), None)
@@ -257,8 +277,14 @@ def _byte_level(held: Mapping[str, Any], added: Mapping[int, _Added], size: int,
             **_reasons_of_added(added),
         },
     )
+    notes = tuple(f"The token {i} is unused: no text gives {ids[i]!r}, and llama.cpp would end on it." for i in ended)
     return Vocabulary(
-        tokens, types, tuple(map(" ".join, merges)), pre=str(pre), normal_form="NFC" if form is not None else None
+        tokens,
+        types,
+        tuple(map(" ".join, merges)),
+        pre=str(pre),
+        normal_form="NFC" if form is not None else None,
+        notes=notes,
     )
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from transformers import LlamaConfig
 
 from uniecg_device.errors import BackendError, InputError
-from uniecg_export.gguf_vocabulary import SPLIT_PATTERN, Vocabulary, read_tokenizer
+from uniecg_export.gguf_vocabulary import MADE_SPECIAL, SPLIT_PATTERN, Vocabulary, read_tokenizer
 from uniecg_export.hf_language_model import Geometry, HfLanguageModel, read_geometry, read_tensor, tensor_shapes
 from uniecg_runtime.backends import llama as _llama  # noqa: F401  silences llama.cpp before anything of it runs
 
@@ -78,16 +78,7 @@ LAYER_NAMES: Final = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
-# llama.cpp makes tokens of these names special, or ordinary, whatever their type says.
-_MADE_SPECIAL = """
-</s> <EOT> _<EOT> [EOT] [EOS] <eos> <PAD> [PAD] <PRE> <SUF> <MID> <REPO> ▁<PRE> ▁<SUF> ▁<MID> <reponame> [e~[
-<end_of_turn> <end_of_utterance> <turn|> <|tool_response> <fim-prefix> <fim-suffix> <fim-middle> <fim-pad> <fim-repo>
-<fim_prefix> <fim_suffix> <fim_middle> <fim_pad> <|fim_prefix|> <|fim_suffix|> <|fim_middle|> <|fim_pad|> <|fim_repo|>
-<|repo_name|> <|file_sep|> <|code_prefix|> <|code_suffix|> <|code_middle|> <|prefix|> <|suffix|> <|middle|>
-<|end_of_text|> <|endoftext|> <|end|> <|eom_id|> <|eot_id|> <|im_end|> <|return|> <|call|> <|calls|> <|flush|>
-<｜end▁of▁sentence｜> <｜fim▁begin｜> <｜fim▁end｜> <｜fim▁hole｜>
-"""  # noqa: RUF001
-MADE_SPECIAL: Final = frozenset(_MADE_SPECIAL.split())
+# Special tokens of these names llama.cpp makes ordinary ones.
 MADE_ORDINARY: Final = frozenset(("<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"))
 MISREAD_NAMES: Final = ("phi-3", "phi3", "modern-bert")  # names of models whose special tokens take spaces with them
 

@@ -96,7 +96,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="time limit of each long stage")
     parser.add_argument("--simulated", type=int, default=3000, help="simulated records")
-    for stage, steps in zip(STAGES[:-1], (1300, 4000, 2200, 9000, 1500), strict=True):
+    for stage, steps in zip(STAGES[:-1], (1300, 4000, 2200, 9000, 6000), strict=True):
         parser.add_argument(f"--{stage}-steps", type=int, default=steps)
     return parser.parse_args()
 

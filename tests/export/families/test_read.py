@@ -151,7 +151,7 @@ def test_a_checkpoint_of_another_family_is_refused(tmp_path: Path, family: str) 
 def test_a_family_must_be_known_and_said(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="give the family with --family"):
         read_checkpoint(fm(tmp_path))
-    with pytest.raises(InputError, match="found 'resnet'"):
+    with pytest.raises(InputError, match="in --family, found 'resnet'"):
         read_checkpoint(fm(tmp_path), "resnet")
 
 
