@@ -250,7 +250,7 @@ def _named_ids(vocabulary: Vocabulary, g: Geometry) -> dict[str, int | None]:
 def _check_vocabulary(vocabulary: Vocabulary, g: Geometry, name: str) -> None:
     """Refuse what llama.cpp stops the whole process for, or reads in its own way."""
     tokens, types = vocabulary.tokens, vocabulary.types
-    twice = {token for token, n in Counter(tokens).items() if n > 1 or not token or "\0" in token}
+    twice = {token for token, n in Counter(tokens).items() if n > 1 or not _is_writable(token)}
     ordinary = {t for t, kind in zip(tokens, types, strict=True) if kind == gguf.TokenType.NORMAL} & MADE_SPECIAL
     special = {tokens[i] for i in vocabulary.special} & MADE_ORDINARY
     ids = _named_ids(vocabulary, g)
@@ -258,7 +258,7 @@ def _check_vocabulary(vocabulary: Vocabulary, g: Geometry, name: str) -> None:
     ends = ((vocabulary.add_bos, ids["bos"]), (vocabulary.add_eos, ids["eos"]))
     wrong = {
         f"{len(tokens)} tokens for {g.vocabulary} rows of the embedding": len(tokens) != g.vocabulary,
-        f"tokens that are empty, cut short or there twice ({sorted(twice)[:3]})": bool(twice),
+        f"tokens that are empty, no text or there twice ({sorted(twice)[:3]!a})": bool(twice),
         f"ordinary tokens that llama.cpp makes special ({sorted(ordinary)[:3]})": bool(ordinary),
         f"special tokens that llama.cpp makes ordinary ({sorted(special)[:3]})": bool(special),
         "neither merges nor scores": not (vocabulary.merges or vocabulary.scores),
@@ -269,6 +269,10 @@ def _check_vocabulary(vocabulary: Vocabulary, g: Geometry, name: str) -> None:
     if any(wrong.values()):
         found = ", ".join(what for what, bad in wrong.items() if bad)
         raise InputError(f"expected a vocabulary that llama.cpp can hold, found {found}; it cannot be exported.")
+
+
+def _is_writable(token: str) -> bool:
+    return token != "" and "\0" not in token and token.encode("utf-8", "ignore").decode("utf-8") == token
 
 
 def _rope_factors(g: Geometry) -> NDArray[np.float32] | None:

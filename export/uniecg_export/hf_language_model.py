@@ -197,6 +197,7 @@ def read_geometry(config: Mapping[str, Any], model_type: str | None = None) -> G
 def _built(name: str, config: Mapping[str, Any], text: Mapping[str, Any]) -> Any:
     """transformers' configuration of the fields that matter here, each of them checked."""
     fields = {key: text[key] for key in (*COUNTS, *FLAGS, *REALS, *OTHERS, *IDS) if key in text}
+    fields |= {key: dict(value) for key, value in fields.items() if isinstance(value, dict)}  # transformers adds to it
     for key in ("tie_word_embeddings", *IDS):  # composite models say these outside
         if key in config:
             fields.setdefault(key, config[key])

@@ -129,8 +129,10 @@ def _context(weights: Any, sums: _Sums, threads: int) -> Any:
 def _chunks(vocabulary: Any, texts: Iterable[str]) -> Iterator[NDArray[np.int32]]:
     for text in texts:
         data = text.encode("utf-8", "replace")
-        ids = np.empty(len(data) + 2, np.int32)
+        ids = np.empty(2 * len(data) + 4, np.int32)  # BOS, EOS and a space behind every special token
         n = api.llama_tokenize(vocabulary, data, len(data), _as(ids, ctypes.c_int32), len(ids), True, True)
+        if n < 0:
+            raise BackendError(f"expected at most {len(ids)} tokens for a text, llama.cpp counted {-n}; report this.")
         for start in range(0, n, CHUNK):
             yield ids[start : min(start + CHUNK, n)]
 

@@ -326,6 +326,9 @@ LAYOUTS: dict[str, Callable[[dict[str, Any]], Any]] = {
     "in the place of others": lambda held: held["added_tokens"].append({"id": 300, "content": "<new>"}),
     "strips": lambda held: held["added_tokens"][0].update(rstrip=True),
     "word of its own": lambda held: held["added_tokens"][0].update(single_word=True),
+    "'--' and '-->' can overlap": lambda held: held["added_tokens"].extend(
+        {"id": SIZE - 1 - i, "content": text} for i, text in enumerate(("-->", "--"))
+    ),
     "overlap": lambda held: held["added_tokens"].append({"id": SIZE - 1, "content": "|><x"}),
     "byte": lambda held: held["model"]["vocab"].pop("<0x0A>"),
     "could not read": lambda held: held.pop("added_tokens"),
@@ -352,6 +355,18 @@ def test_a_special_token_that_llama_3_would_take_for_a_word_is_refused(lines: li
         read_vocabulary(tmp_path, SIZE)
 
 
+def test_an_ordinary_token_that_llama_cpp_would_end_on_is_made_unused(lines: list[str], tmp_path: Path) -> None:
+    tokenizer = byte_level("qwen2", lines[:200])
+    held = json.loads(tokenizer.to_str())
+    held["model"]["vocab"]["</s>"] = SIZE - 1  # Qwen2's own vocabulary has it
+    (tmp_path / "tokenizer.json").write_text(json.dumps(held), encoding="utf-8")
+    vocabulary = read_vocabulary(tmp_path, SIZE)
+    assert "no text gives '</s>'" in vocabulary.notes[0] and vocabulary.types[-1] == TokenType.UNUSED
+    texts = with_specials(lines[:300], ("</s>",))
+    known = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    assert differing(known, vocabulary, opened(vocabulary, tmp_path), texts) == []
+
+
 def test_two_files_that_contradict_each_other_are_refused(scores: dict[str, float], tmp_path: Path) -> None:
     write_folder(tmp_path, scores, "tokenizer.model", "tokenizer.json")
     changed = sentencepiece_model({text + "x" * (i == 300): score for i, (text, score) in enumerate(scores.items())})
@@ -362,6 +377,12 @@ def test_two_files_that_contradict_each_other_are_refused(scores: dict[str, floa
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"tokenizer\.json or tokenizer\.model"):
+        read_vocabulary(tmp_path, SIZE)
+
+
+def test_scores_that_are_no_numbers_are_an_input_error(scores: dict[str, float], tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(sentencepiece_model({**scores, "xyz": float("nan")}))
+    with pytest.raises(InputError, match="no number"):
         read_vocabulary(tmp_path, SIZE)
 
 

@@ -1,0 +1,58 @@
+"""The published families' graphs, at their real shapes, go through TensorRT's parser and builder; no GPU needed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="needs the extra `export`")
+
+from golden import Golden  # noqa: E402
+from uniecg_device.errors import BackendError  # noqa: E402
+from uniecg_export.checkpoint import read_checkpoint  # noqa: E402
+from uniecg_export.onnx_graphs import export_graph  # noqa: E402
+from uniecg_export.tensorrt_build import build_plan, find_tensorrt  # noqa: E402
+
+TARGETS = (86, 89, 121)
+# Golden -> family and the key under which the published file nests its tensors.
+PUBLISHED = {
+    "ecg_coca": ("ecg_coca", "state_dict"),
+    "ecgfounder_12lead": ("ecgfounder", "state_dict"),
+    "ecgfounder_1lead": ("ecgfounder", "state_dict"),
+    "merl_resnet18": ("merl", None),
+    "merl_vit_tiny": ("merl", None),
+    "ecg_fm": ("ecg_fm", "model"),
+}
+
+
+def weights(name: str) -> dict[str, Any]:
+    return {tensor: torch.from_numpy(value) for tensor, value in Golden(name).weights().items()}
+
+
+def published(name: str, folder: Path) -> tuple[Path, str]:
+    """The checkpoint as its authors publish it, and its family."""
+    if name.startswith("diffusets"):
+        torch.save(weights(name), folder / "unet_all.pth")
+        torch.save({"decoder": weights("diffusets_vae_decoder")}, folder / "vae_model.pth")
+        return folder, "diffusets"
+    family, nest = PUBLISHED[name]
+    path = folder / f"{name}.pth"
+    torch.save({nest: weights(name)} if nest else weights(name), path)
+    return path, family
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*PUBLISHED, "diffusets_unet_1536", "diffusets_unet_8192"])
+def test_the_graphs_build_for_every_target(name: str, tmp_path: Path) -> None:
+    try:
+        find_tensorrt("tensorrt_rtx")
+    except BackendError as error:
+        pytest.skip(f"NO TENSORRT: {error}")
+    for source in read_checkpoint(*published(name, tmp_path)).sources:
+        onnx, plan = tmp_path / f"{source.role}.onnx", tmp_path / f"{source.role}.plan"
+        export_graph(source, onnx, name)
+        built = build_plan(onnx, plan, sms=TARGETS, precision="fp32", flavour="tensorrt_rtx")
+        assert built.key.sms == TARGETS
+        assert plan.stat().st_size == built.size > 100_000
