@@ -193,6 +193,9 @@ def _check_generation(generation: Generation, graphs: dict[Role, Artifact]) -> N
         "at least as many training steps as steps, at most 10000",
         generation.schedule,
     )
+    betas = generation.schedule
+    rising = betas is None or betas.beta_start <= betas.beta_end < 1
+    _expect(rising, "betas that rise and stay below 1", betas)
     missing = {"condition", "denoiser", "decoder"} - graphs.keys()
     _expect(not missing, "condition, denoiser and decoder, for it has a generation part", f"none of {sorted(missing)}")
     latent = (1, *generation.latent_shape)
@@ -204,6 +207,9 @@ def _check_generation(generation: Generation, graphs: dict[Role, Artifact]) -> N
     guidance = {} if generation.guidance is None else {"guidance": (1,)}
     shape = condition.outputs[0].shape
     _check_graph(graphs["denoiser"], 1, latent=latent, time=(1,), condition=shape, **guidance)
+    time = next(tensor.dtype for tensor in graphs["denoiser"].inputs if tensor.name == "time")
+    whole = "int64" if diffusion else "float32"
+    _expect(time == whole, f"{whole} time of denoiser", time)
     _expect(graphs["denoiser"].outputs[0].shape == latent, "an output shaped as the latent", f"{latent}")
     _check_graph(graphs["decoder"], 1, latent=latent)
     drawn, count = graphs["decoder"].outputs[0].shape, len(generation.leads)

@@ -285,3 +285,18 @@ def test_damaged_manifests_are_bundle_errors_or_still_fit(folder: Path, bundle: 
 
 def test_what_is_written_is_what_is_read(bundle: Bundle) -> None:
     assert manifest.decode(manifest.encode(bundle.manifest)) == bundle.manifest
+
+
+@pytest.mark.parametrize(
+    ("schedule", "says"),
+    [
+        ({"train_steps": 1000, "beta_start": 0.5, "beta_end": 1.5}, "betas that rise"),
+        ({"train_steps": 1000, "beta_start": 0.02, "beta_end": 0.01}, "betas that rise"),
+        ({"train_steps": 10, "beta_start": 0.01, "beta_end": 0.02}, "as many training steps"),
+        ({"train_steps": 1000, "beta_start": 0.01, "beta_end": 0.02}, "int64 time"),
+    ],
+)
+def test_a_schedule_that_no_diffusion_has_is_refused(folder: Path, schedule: dict[str, float], says: str) -> None:
+    rewrite(folder, lambda fields: fields["generation"].update(sampler="ddim", schedule=schedule))
+    with pytest.raises(BundleError, match=says):
+        Bundle.open(folder)
