@@ -13,12 +13,12 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `export`")
 
+from exported_graph import opened  # noqa: E402
 from golden import FLOAT32, Golden  # noqa: E402
 from uniecg_device.errors import InputError  # noqa: E402
 from uniecg_export.families.ecg_coca import PREFIX, EcgCocaConfig, EcgTower, config_from, sources  # noqa: E402
-from uniecg_export.onnx_graphs import Source, export_graph  # noqa: E402
+from uniecg_export.onnx_graphs import export_graph  # noqa: E402
 from uniecg_runtime.backends.onnx import Graph  # noqa: E402
-from uniecg_runtime.manifest import Artifact  # noqa: E402
 
 GOLDEN = Golden("ecg_coca")
 SMALL = EcgCocaConfig(leads=3, samples=60, patch=10, width=128, layers=2, feed_forward=96, embedding=24)
@@ -31,23 +31,6 @@ def shapes_of(tower: EcgTower) -> dict[str, tuple[int, ...]]:
 
 def published() -> dict[str, tuple[int, ...]]:
     return {name.removeprefix(PREFIX): shape for name, shape in GOLDEN.shapes.items()}
-
-
-def opened(source: Source, path: Path) -> Graph:
-    inputs, outputs = export_graph(source, path, "ecg_coca")
-    return Graph(
-        path,
-        Artifact(
-            role=source.role,
-            file=path.name,
-            sha256="0" * 64,
-            size=path.stat().st_size,
-            backend="onnxruntime",
-            precision="float32",
-            inputs=inputs,
-            outputs=outputs,
-        ),
-    )
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +47,7 @@ def tower() -> EcgTower:
 def graph(tower: EcgTower, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
     """The published tower as ONNX; the file is large and goes afterwards."""
     path = tmp_path_factory.mktemp("ecg_coca") / "encoder.onnx"
-    yield opened(sources(tower)[0], path)
+    yield opened(sources(tower)[0], path, "ecg_coca")
     path.unlink()
 
 
@@ -99,7 +82,7 @@ def test_another_geometry_is_read_from_its_shapes_and_exported(tmp_path: Path) -
     tower = EcgTower(SMALL).eval()
     assert config_from(shapes_of(tower)) == SMALL
     (source,) = sources(tower)
-    graph = opened(source, tmp_path / "encoder.onnx")
+    graph = opened(source, tmp_path / "encoder.onnx", "ecg_coca")
     inputs = source.draw(np.random.default_rng(1))
     for found, expected in zip(graph.run(**inputs), source.run(inputs), strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `export`")
 
 from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3VLConfig, Qwen3VLForConditionalGeneration  # noqa: E402
 
+from exported_graph import opened  # noqa: E402
 from golden import FLOAT32, Golden  # noqa: E402
 from uniecg_device.errors import InputError  # noqa: E402
 from uniecg_export.families.ecg_coca import PREFIX, EcgCocaConfig  # noqa: E402
@@ -30,9 +31,7 @@ from uniecg_export.families.ecg_r1 import (  # noqa: E402
     special_ids,
     split,
 )
-from uniecg_export.onnx_graphs import Source, export_graph  # noqa: E402
-from uniecg_runtime.backends.onnx import Graph  # noqa: E402
-from uniecg_runtime.manifest import Artifact  # noqa: E402
+from uniecg_export.onnx_graphs import Source  # noqa: E402
 
 GOLDEN = Golden("ecg_r1")
 COCA = {name.removeprefix(PREFIX): shape for name, shape in Golden("ecg_coca").shapes.items()}
@@ -57,23 +56,6 @@ SMALL = EcgR1Config(
     ecg_token_id=90,
 )
 CASES = ("rand", "ecg")
-
-
-def opened(source: Source, path: Path) -> Graph:
-    inputs, outputs = export_graph(source, path, "ecg_r1")
-    return Graph(
-        path,
-        Artifact(
-            role=source.role,
-            file=path.name,
-            sha256="0" * 64,
-            size=path.stat().st_size,
-            backend="onnxruntime",
-            precision="float32",
-            inputs=inputs,
-            outputs=outputs,
-        ),
-    )
 
 
 def text_and_images() -> Qwen3VLForConditionalGeneration:
@@ -120,7 +102,7 @@ def test_the_projector_gives_what_the_published_code_gave(projector: torch.nn.Mo
 def test_the_projector_in_onnx_gives_what_the_published_code_gave(projector: torch.nn.Module, tmp_path: Path) -> None:
     tower = GOLDEN.arrays["in.rand.tower"]
     path = tmp_path / "encoder.onnx"
-    graph = opened(Source("encoder", projector, lambda rng: {"tower": tower}, ("tokens",)), path)
+    graph = opened(Source("encoder", projector, lambda rng: {"tower": tower}, ("tokens",)), path, "ecg_r1")
     for case in CASES:
         (found,) = graph.run(tower=GOLDEN.arrays[f"in.{case}.tower"])
         assert GOLDEN.difference(found, f"out.{case}.embeddings") < 2e-4
@@ -130,7 +112,7 @@ def test_the_projector_in_onnx_gives_what_the_published_code_gave(projector: tor
 def test_a_small_encoder_exports_without_what_only_coca_needs(tmp_path: Path) -> None:
     torch.manual_seed(0)
     (source,) = sources(Encoder(SMALL).eval())
-    graph = opened(source, tmp_path / "encoder.onnx")
+    graph = opened(source, tmp_path / "encoder.onnx", "ecg_r1")
     inputs = source.draw(np.random.default_rng(1))
     np.testing.assert_allclose(graph.run(**inputs)[0], source.run(inputs)[0], atol=1e-5)
     assert [(t.name, t.shape) for t in graph.artifact.outputs] == [("tokens", (1, 7, 48))]

@@ -16,14 +16,13 @@ torch = pytest.importorskip("torch", reason="needs the extra `export`")
 
 from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 
+from exported_graph import opened  # noqa: E402
 from golden import FLOAT32, Golden  # noqa: E402
 from uniecg_device.errors import InputError  # noqa: E402
 from uniecg_export.families import gem  # noqa: E402
 from uniecg_export.families.ecg_coca import PREFIX, EcgCocaConfig  # noqa: E402
 from uniecg_export.families.gem import Encoder, GemConfig, config_from, differences, sources, split  # noqa: E402
-from uniecg_export.onnx_graphs import Source, export_graph  # noqa: E402
 from uniecg_runtime.backends.onnx import Graph  # noqa: E402
-from uniecg_runtime.manifest import Artifact  # noqa: E402
 
 GOLDEN, COCA = Golden("gem_multimodal"), Golden("ecg_coca")
 FIELDS: dict[str, Any] = {**GOLDEN.facts["constructor"], "num_hidden_layers": 32}
@@ -36,23 +35,6 @@ SMALL = GemConfig(
 )
 CASES = ("rand", "ecg")
 TOWER = {name.removeprefix(PREFIX): shape for name, shape in COCA.shapes.items()}
-
-
-def opened(source: Source, path: Path) -> Graph:
-    inputs, outputs = export_graph(source, path, "gem")
-    return Graph(
-        path,
-        Artifact(
-            role=source.role,
-            file=path.name,
-            sha256="0" * 64,
-            size=path.stat().st_size,
-            backend="onnxruntime",
-            precision="float32",
-            inputs=inputs,
-            outputs=outputs,
-        ),
-    )
 
 
 def shards(config: GemConfig) -> dict[str, str]:
@@ -84,7 +66,7 @@ def encoder() -> Encoder:
 def graph(encoder: Encoder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Graph]:
     """The published encoder as ONNX; the file is large and goes afterwards."""
     path = tmp_path_factory.mktemp("gem") / "encoder.onnx"
-    yield opened(sources(encoder)[0], path)
+    yield opened(sources(encoder)[0], path, "gem")
     path.unlink()
 
 
@@ -123,7 +105,7 @@ def test_signal_to_tokens_in_onnx_is_the_published_chain(graph: Graph) -> None:
 def test_a_small_encoder_exports_without_what_only_coca_needs(tmp_path: Path) -> None:
     torch.manual_seed(0)
     (source,) = sources(Encoder(SMALL).eval())
-    graph = opened(source, tmp_path / "encoder.onnx")
+    graph = opened(source, tmp_path / "encoder.onnx", "gem")
     inputs = source.draw(np.random.default_rng(1))
     np.testing.assert_allclose(graph.run(**inputs)[0], source.run(inputs)[0], atol=1e-5)
     assert [(t.name, t.shape) for t in graph.artifact.inputs] == [("signal", (1, 3, 60))]

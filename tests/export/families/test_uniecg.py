@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `export`")
 
 from torch import Tensor, nn  # noqa: E402
 
+from exported_graph import opened  # noqa: E402
 from uniecg_device.errors import InputError  # noqa: E402
 from uniecg_export.families import gem  # noqa: E402
 from uniecg_export.families.ecg_coca import EcgCocaConfig  # noqa: E402
@@ -27,9 +28,6 @@ from uniecg_export.families.uniecg import (  # noqa: E402
     split,
     token_id,
 )
-from uniecg_export.onnx_graphs import Source, export_graph  # noqa: E402
-from uniecg_runtime.backends.onnx import Graph  # noqa: E402
-from uniecg_runtime.manifest import Artifact  # noqa: E402
 
 SMALL = UniEcgConfig(
     gem=GemConfig(
@@ -74,23 +72,6 @@ def tower_shapes() -> dict[str, tuple[int, ...]]:
         return {name: tuple(t.shape) for name, t in gem.Encoder(SMALL.gem).ecg_tower.state_dict().items()}
 
 
-def opened(source: Source, path: Path) -> Graph:
-    inputs, outputs = export_graph(source, path, "uniecg")
-    return Graph(
-        path,
-        Artifact(
-            role=source.role,
-            file=path.name,
-            sha256="0" * 64,
-            size=path.stat().st_size,
-            backend="onnxruntime",
-            precision="float32",
-            inputs=inputs,
-            outputs=outputs,
-        ),
-    )
-
-
 @pytest.mark.parametrize("pooling", ["mean", "last", "concat"])
 def test_states_become_one_text_vector_for_the_generator(pooling: Pooling, tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -103,7 +84,7 @@ def test_states_become_one_text_vector_for_the_generator(pooling: Pooling, tmp_p
     pooled = {"mean": states.mean(1), "last": states[:, 2], "concat": states.reshape(1, 144)}[pooling]
     with torch.inference_mode():
         expected = aligned.condition(aligned.align(pooled).reshape(1, 1, 20), scalars)
-    graph = opened(condition, tmp_path / "condition.onnx")
+    graph = opened(condition, tmp_path / "condition.onnx", "uniecg")
     assert [(t.name, t.shape) for t in graph.artifact.inputs] == [("states", (1, 3, 48)), ("scalars", (1, 3))]
     assert [(t.name, t.shape) for t in graph.artifact.outputs] == [("first", (1, 1, 7)), ("second", (1, 1, 5))]
     for found, wanted in zip(graph.run(**inputs), expected, strict=True):
