@@ -178,6 +178,23 @@ class Figure(Plain, frozen=True):
     note: str = ""
 
 
+class Gate(Plain, frozen=True):
+    """What an artifact was found to lose against what it replaces, and may lose: less is better.
+
+    name: the role and the kind of figure, "encoder.speed". Kinds and their limits are the exporter's, `gates.LIMITS`.
+    """
+
+    name: str
+    what: str
+    measured: float
+    limit: float
+
+    @property
+    def ok(self) -> bool:
+        """Whether the gate lets it pass; a figure that is no number does not."""
+        return self.measured <= self.limit
+
+
 class Override(Plain, frozen=True):
     """A gate that said no and was told to let it pass."""
 

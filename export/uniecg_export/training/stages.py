@@ -96,14 +96,14 @@ def train_alignment(
 
     def loss(step: int) -> Mapping[str, Tensor]:
         generator, rng = np.random.default_rng((31, step)), Random(step * 7919 + 31)
-        turns, told = _requests(rng, generator, pool, label_sets, 24)
-        turns = turns + [without_record(rng) for _ in range(10)] + _questions(rng, generator, pool, 10)
-        turns += _choices(rng, generator, pool, label_sets, 40)
-        turns = [following(rng, turn, pool, label_sets) if rng.random() < 0.2 else turn for turn in turns]
+        turns, told = _requests(rng, generator, pool, label_sets, 16)
+        turns = turns + [without_record(rng) for _ in range(6)] + _questions(rng, generator, pool, 6)
+        turns = [_perhaps_following(rng, turn, pool, label_sets) for turn in turns]
         batch = to_device(asked.batch(turns), device())
         states = hidden_states(model.language_model, batch, _frozen_tokens(model, pool, turns))
         terms = text_loss(model, states, batch)
-        terms["choice"] = 3 * _choice_loss(model, states, batch, opening_token)
+        cheap = [_perhaps_following(rng, t, pool, label_sets) for t in _choices(rng, generator, pool, label_sets, 96)]
+        terms["choice"] = 3 * _choice_loss(model, asked, pool, cheap, opening_token)
         drawn = states[batch.draw].reshape(len(told), model.config.ecg_tokens, -1)
         aligned = model.condition.align(drawn.flatten(1)).float()
         target = model.condition.label_embedding(torch.stack(told).to(device())).float()
@@ -197,13 +197,23 @@ def _questions(rng: Random, generator: np.random.Generator, pool: Records, size:
     ]
 
 
-def _choice_loss(model: UniEcgNano, states: Tensor, batch: Batch, opening_token: int) -> Tensor:
-    """Cross-entropy of opening a drawing line or not: one token in twenty, and the one that the answer hangs on."""
-    logits = model.language_model.lm_head(states[batch.first]).float()
-    others = logits.clone()
-    others[:, opening_token] = -torch.inf
-    draws = logits[:, opening_token] - others.logsumexp(1)
-    return functional.binary_cross_entropy_with_logits(draws, (batch.targets[batch.first] == opening_token).float())
+def _choice_loss(model: UniEcgNano, writer: Writer, pool: Records, turns: Sequence[Turn], opening_token: int) -> Tensor:
+    """Cross-entropy of opening a drawing line or not: one token in twenty, and the one that the answer hangs on.
+
+    The turns go in groups of like length, so that short ones are not padded to the longest.
+    """
+    ordered = sorted(turns, key=lambda turn: len(writer.prompt(turn)))
+    sums = []
+    for group in (ordered[start : start + 24] for start in range(0, len(ordered), 24)):
+        batch = to_device(writer.batch(group), device())
+        states = hidden_states(model.language_model, batch, _frozen_tokens(model, pool, group))
+        logits = model.language_model.lm_head(states[batch.first]).float()
+        others = logits.clone()
+        others[:, opening_token] = -torch.inf
+        draws = logits[:, opening_token] - others.logsumexp(1)
+        truth = (batch.targets[batch.first] == opening_token).float()
+        sums.append(functional.binary_cross_entropy_with_logits(draws, truth, reduction="sum"))
+    return torch.stack(sums).sum() / len(turns)
 
 
 def _choices(
@@ -211,8 +221,12 @@ def _choices(
 ) -> list[Turn]:
     """Requests and questions, half each, of whose answers only the opening is taught: the choice, at little cost."""
     requests = [replace(turn, draws=False) for turn in _requests(rng, generator, pool, label_sets, size // 2)[0]]
-    asked = [without_record(rng) for _ in range(size // 4)] + _questions(rng, generator, pool, size // 4)
+    asked = [without_record(rng) for _ in range(size * 3 // 8)] + _questions(rng, generator, pool, size // 8)
     return [replace(turn, cut=2, statements={}) for turn in requests + asked]
+
+
+def _perhaps_following(rng: Random, turn: Turn, pool: Records, label_sets: list[list[str]]) -> Turn:
+    return following(rng, turn, pool, label_sets) if rng.random() < 0.2 else turn
 
 
 def _requests(

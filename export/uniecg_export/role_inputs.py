@@ -1,0 +1,45 @@
+"""What a graph is given at work: windows of the calibrating recordings, or what passes through the generator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uniecg_export.role_metrics import Reference, draw_request
+from uniecg_runtime.manifest import Role, need
+from uniecg_runtime.sampler import Denoiser
+from uniecg_runtime.signal.window import prepare_window
+
+MOST = 48  # sets of inputs
+REQUESTS = 8  # drawings whose inputs are looked at
+
+Inputs = dict[str, NDArray[Any]]
+
+
+class _Overheard:
+    """A graph that keeps what it is given."""
+
+    def __init__(self, graph: Denoiser) -> None:
+        self.graph, self.heard = graph, list[Inputs]()
+
+    def run(self, **inputs: NDArray[Any]) -> tuple[NDArray[np.float32], ...]:
+        """Run the graph."""
+        self.heard.append({name: value.copy() for name, value in inputs.items()})
+        return self.graph.run(**inputs)
+
+
+def role_inputs(reference: Reference, role: Role) -> list[Inputs]:
+    """At most `MOST` sets of inputs of the role's graph, by name, as `calibration` wants them."""
+    assistant = reference.assistant
+    manifest = assistant.bundle.manifest
+    if role == "encoder":
+        preprocessing = need(manifest.preprocessing, "an encoder")
+        windows = [prepare_window(recording, preprocessing) for recording in reference.tried.calibration[:MOST]]
+        return [dict(window.inputs(manifest.artifact("encoder"))) for window in windows]
+    ear = _Overheard(assistant._graph(role))
+    for k in range(REQUESTS):
+        draw_request(lambda r: ear if r == role else assistant._graph(r), reference, k, seed=k + 1000)
+    spread = np.linspace(0, len(ear.heard) - 1, min(MOST, len(ear.heard))).round().astype(int)
+    return [ear.heard[i] for i in spread]

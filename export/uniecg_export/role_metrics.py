@@ -1,0 +1,313 @@
+"""What replacing one artifact does to its role, on real recordings and through the runtime alone.
+
+Two assistants differ in one artifact: the reference computes in float32 (f16 for the language model), the trial in
+what is to be shipped. All figures are costs, so that less is better and 0 is no difference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from uniecg_device.signals import LEADS, Recording, Sex
+from uniecg_export.training.encoder import auroc
+from uniecg_export.trial_set import TrialSet
+from uniecg_runtime import drawing
+from uniecg_runtime.assistant import Assistant
+from uniecg_runtime.conversation import Dialogue
+from uniecg_runtime.drawing import Scalars
+from uniecg_runtime.manifest import Generation, Role, need
+from uniecg_runtime.sampler import Denoiser
+from uniecg_runtime.signal.measure import measure
+from uniecg_runtime.stopwatch import Stopwatch
+
+Floats = NDArray[np.float64]
+
+ANSWERS = 16  # recordings whose answers are scored token by token
+ANSWER_TOKENS = 96
+DRAWINGS = 24
+MISSED_BPM = 60.0  # what a drawing without a measurable rate counts as
+FEW = 2  # recordings of each kind that a label needs for an AUROC
+BANDS = ((0.5, 4.0), (4.0, 8.0), (8.0, 15.0), (15.0, 25.0), (25.0, 40.0))  # Hz
+DRAWN = ("sinus rhythm", "atrial fibrillation", "left bundle branch block", "normal ECG")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """One figure: what it is called, what was measured in words, and how much worse the trial is."""
+
+    name: str
+    what: str
+    value: float
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """The reference at work on the recordings; what it says of them is found once, for any number of trials."""
+
+    assistant: Assistant
+    tried: TrialSet
+
+    @cached_property
+    def encoded(self) -> list[dict[str, NDArray[np.float32]]]:
+        """What the encoder gives for each recording."""
+        return [self.assistant.encode(r) for r in self.tried.measuring]
+
+    @cached_property
+    def probabilities(self) -> list[dict[str, float]]:
+        """P(label) for each recording."""
+        return _probabilities(self.assistant, self.tried)
+
+    @cached_property
+    def answers(self) -> list[tuple[Recording | None, NDArray[np.int64], NDArray[np.float32]]]:
+        """Recordings (None where the model takes none), what is answered to each, and the logits before each token."""
+        takes = self.assistant.bundle.manifest.preprocessing is not None
+        recordings: Sequence[Recording | None] = self.tried.measuring[:ANSWERS] if takes else [None]
+        return [(recording, *_answer(self.assistant, recording)) for recording in recordings]
+
+    @cached_property
+    def states(self) -> list[NDArray[np.float32]]:
+        """Hidden states at the drawing tokens for each request."""
+        return [_states(self.assistant, _request(k)) for k in range(DRAWINGS)]
+
+    @cached_property
+    def drawn(self) -> list[Recording]:
+        """The ECGs of all requests."""
+        return _drawings(self.assistant, self, 0)
+
+    @cached_property
+    def redrawn(self) -> list[Recording]:
+        """The same from other seeds."""
+        return _drawings(self.assistant, self, DRAWINGS)
+
+
+def encoder_costs(reference: Reference, trial: Assistant) -> list[Cost]:
+    """1 - cosine of tokens or of the worst other output, and what the task loses."""
+    pairs = list(zip(reference.encoded, [trial.encode(r) for r in reference.tried.measuring], strict=True))
+    worst, name = max((float(np.mean([_distance(a[k], b[k]) for a, b in pairs])), k) for k in pairs[0][0])
+    costs = [Cost("encoder.cosine", f"{name}: 1 - cosine, mean of {len(pairs)} recordings", worst)]
+    return costs + task_costs("encoder", reference, trial)
+
+
+def task_costs(role: Role, reference: Reference, trial: Assistant) -> list[Cost]:
+    """What the labels' macro-AUROC loses; nothing where the bundle has no labels.
+
+    Without truth the reference's own decisions stand in for it, so that the figure says how well the trial agrees.
+    """
+    manifest, tried = trial.bundle.manifest, reference.tried
+    if manifest.classification is None and manifest.statements is None:
+        return []
+    before, after = reference.probabilities, _probabilities(trial, tried)
+    labels = list(before[0])
+    p, q = (np.array([[row[label] for label in labels] for row in rows], np.float32) for rows in (before, after))
+    known = tried.truth is not None and any(label in tried.labels for label in labels)
+    if known and tried.truth is not None:
+        columns = [tried.labels.index(label) if label in tried.labels else None for label in labels]
+        nothing = np.full(len(p), np.nan, np.float32)
+        truth = np.stack([nothing if c is None else tried.truth[:, c] for c in columns], 1)
+    else:
+        classes = manifest.classification
+        truth = (p >= (0.5 if classes is None else np.array(classes.thresholds, np.float32))).astype(np.float32)
+    areas = [(_area(t, a), _area(t, b)) for t, a, b in zip(truth.T, p.T, q.T, strict=True)]
+    kept = [(a, b) for a, b in areas if np.isfinite([a, b]).all()]
+    if not kept:
+        return []
+    drop = float(np.mean([a - b for a, b in kept]))
+    against = "the truth" if known else "the reference's own decisions"
+    what = f"macro-AUROC over {len(kept)} labels and {len(p)} recordings against {against}: drop"
+    return [Cost(f"{role}.{'auroc' if known else 'agreement'}", what, drop)]
+
+
+def _probabilities(assistant: Assistant, tried: TrialSet) -> list[dict[str, float]]:
+    return [dict(assistant.interpret(r, max_new_tokens=1).statements) for r in tried.measuring]
+
+
+def _area(truth: NDArray[np.float32], score: NDArray[np.float32]) -> float:
+    """AUROC where truth is known and both kinds occur often enough, else NaN."""
+    use = np.isfinite(truth)
+    positive = int((truth[use] > 0.5).sum())
+    return auroc(truth[use], score[use]) if min(positive, int(use.sum()) - positive) >= FEW else float("nan")
+
+
+def language_model_costs(reference: Reference, trial: Assistant) -> list[Cost]:
+    """Teacher-forced on the reference's own answers: nats per token, top-1; then `[ECG]` states and the task."""
+    increases, differ, likelihood = [], 0, []
+    for recording, ids, expected in reference.answers:
+        a, b = _log_softmax(expected), _log_softmax(_forced(trial, recording, ids))
+        rows = np.arange(len(ids))
+        increases.append(a[rows, ids] - b[rows, ids])
+        likelihood.append(-a[rows, ids])
+        differ += int((a.argmax(1) != b.argmax(1)).sum())
+    increase, base = np.concatenate(increases), float(np.mean(np.concatenate(likelihood)))
+    n, mean = len(increase), float(increase.mean())
+    perplexity = f"perplexity {np.exp(base):.3f} to {np.exp(base + mean):.3f}"
+    costs = [
+        Cost("language_model.nll", f"nats a token over {n} of its own answers' tokens, {perplexity}", mean),
+        Cost("language_model.top1", f"share of {n} tokens where another is likeliest", differ / n),
+    ]
+    generation = trial.bundle.manifest.generation
+    if generation is not None and generation.token is not None:
+        distances = [_distance(a, _states(trial, _request(k))) for k, a in enumerate(reference.states)]
+        costs.append(
+            Cost("language_model.states", f"1 - cosine of {generation.token} states", float(np.mean(distances)))
+        )
+    return costs + task_costs("language_model", reference, trial)
+
+
+def generator_costs(role: Role, reference: Reference, trial: Assistant) -> list[Cost]:
+    """The same requests and seeds: how much further from the asked rate, and Frechet distance of the ECGs.
+
+    The distance is told as a share of that between two sets that the reference drew from different seeds.
+    """
+    drawn = _drawings(trial, reference, 0)
+    off = [[_rate_error(r, _rate(k)) for k, r in enumerate(each)] for each in (reference.drawn, drawn)]
+    before, after = (float(np.mean(errors)) for errors in off)
+    what = f"mean error of {len(drawn)} drawn heart rates, bpm, {before:.2f} to {after:.2f}"
+    sets = (reference.drawn, reference.redrawn, drawn)
+    first, second, third = (np.stack([_features(reference.assistant, r) for r in each]) for each in sets)
+    scale = np.concatenate([first, second]).std(0) + 1e-6
+    apart, natural = frechet(first / scale, third / scale), frechet(first / scale, second / scale)
+    share = f"Frechet distance of {len(drawn)} ECGs, as a share of {natural:.3g} between two seeds"
+    return [
+        Cost(f"{role}.heart_rate", what, after - before),
+        Cost(f"{role}.frechet", share, apart / max(natural, 1e-9)),
+    ]
+
+
+def frechet(a: NDArray[np.floating], b: NDArray[np.floating]) -> float:
+    """Frechet distance of two sets (n, d) taken as normal distributions (Heusel et al., arXiv 1706.08500).
+
+    |mean a - mean b|^2 + tr(A + B - 2 (A^1/2 B A^1/2)^1/2) of their covariances A and B; never below 0.
+    """
+    a, b = a.astype(np.float64), b.astype(np.float64)
+    covariances = [np.atleast_2d(np.cov(x, rowvar=False)) for x in (a, b)]
+    root = _root(covariances[0])
+    cross = np.linalg.eigvalsh(root @ covariances[1] @ root)
+    mean = np.square(a.mean(0) - b.mean(0)).sum()
+    spread = np.trace(covariances[0]) + np.trace(covariances[1]) - 2 * np.sqrt(np.clip(cross, 0, None)).sum()
+    return float(max(mean + spread, 0.0))
+
+
+def _root(matrix: Floats) -> Floats:
+    """The symmetric square root of a covariance."""
+    values, vectors = np.linalg.eigh(matrix)
+    root: Floats = (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
+    return root
+
+
+def _drawings(assistant: Assistant, told: Reference, first_seed: int) -> list[Recording]:
+    """What an assistant's generator draws for each request."""
+    return [draw_request(assistant._graph, told, k, first_seed + k) for k in range(DRAWINGS)]
+
+
+def draw_request(graph: Callable[[Role], Denoiser], told: Reference, k: int, seed: int) -> Recording:
+    """The ECG of request k. graph: gives a role's. told: whose language model, where there is one, reads it."""
+    generation = need(told.assistant.bundle.manifest.generation, "a generation part")
+    sex: Sex = "male" if k % 2 else "female"
+    signal = drawing.draw(
+        graph,
+        generation,
+        _given(told, generation, k),
+        Scalars(sex=sex, age=25.0 + 3 * k % 60, heart_rate=_rate(k)),
+        steps=generation.steps,
+        seed=seed,
+        guidance=1.0 if generation.guidance is None else generation.guidance,
+    )
+    return Recording(signal, generation.fs, LEADS, synthetic=True)
+
+
+def _given(told: Reference, generation: Generation, k: int) -> dict[str, NDArray[np.float32]]:
+    """What the condition takes: states of `[ECG]` tokens, or a random embedding of norm 1 where no model reads."""
+    if generation.token_count is not None:
+        return {"states": told.states[k]}
+    inputs = told.assistant.bundle.manifest.artifact("condition").inputs
+    width = next(tensor.shape[-1] for tensor in inputs if tensor.name == "text")
+    text = np.random.default_rng(k).standard_normal((1, 1, width)).astype(np.float32)
+    return {"text": text / np.linalg.norm(text)}
+
+
+def _rate(k: int) -> float:
+    """Beats per minute that request k asks for."""
+    return 55.0 + 5 * (k % 13)
+
+
+def _rate_error(recording: Recording, asked: float) -> float:
+    rate = measure(recording).values["heart_rate"].value
+    return MISSED_BPM if rate is None else min(abs(rate - asked), MISSED_BPM)
+
+
+def _features(reference: Assistant, recording: Recording) -> Floats:
+    """Of one ECG, for the Frechet distance: the encoder's mean token where there is one, else log band powers."""
+    if reference.bundle.manifest.preprocessing is not None:
+        encoded = reference.encode(recording)
+        name = next((n for n in ("features", "embedding", "tokens") if n in encoded), next(iter(encoded)))
+        rows = encoded[name].reshape(-1, encoded[name].shape[-1])
+        return np.asarray(rows.mean(0), np.float64)
+    spectrum = np.square(np.abs(np.fft.rfft(recording.signal.astype(np.float64), axis=1)))
+    hz = np.fft.rfftfreq(recording.signal.shape[1], 1 / recording.fs)
+    powers = [spectrum[:, (hz >= low) & (hz < high)].sum(1) for low, high in BANDS]
+    return np.asarray(np.log(np.concatenate(powers) + 1e-9), np.float64)
+
+
+def _request(k: int) -> str:
+    return f"Generate an ECG with {DRAWN[k % len(DRAWN)]}, heart rate {_rate(k):g}, {25 + 3 * k % 60} years"
+
+
+def _states(assistant: Assistant, text: str) -> NDArray[np.float32]:
+    """Hidden states at the drawing tokens for a request, (1, token_count, width); the line itself is not written."""
+    dialogue = assistant._fresh_dialogue()
+    dialogue.turn(dialogue.prompt.first_turn, text, forced=dialogue.prompt.draw_prefix)
+    return dialogue.draw()
+
+
+def _answer(assistant: Assistant, recording: Recording | None) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Greedy tokens that the model answers with, and the logits that each was chosen by."""
+    dialogue, logits = _turn(assistant, recording)
+    ids, rows = list[int](), list[NDArray[np.float32]]()
+    while len(ids) < ANSWER_TOKENS:
+        token = int(np.argmax(logits + dialogue.words.barred))
+        ids.append(token)
+        rows.append(logits)
+        if token in (dialogue.words.end, dialogue.words.drawing):
+            break
+        logits = dialogue.model.feed_tokens([token])
+    return np.array(ids), np.stack(rows)
+
+
+def _forced(assistant: Assistant, recording: Recording | None, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+    """The logits before each of `ids`, which the model is made to say."""
+    dialogue, logits = _turn(assistant, recording)
+    return np.stack([logits, *(dialogue.model.feed_tokens([int(token)]) for token in ids[:-1])])
+
+
+def _turn(assistant: Assistant, recording: Recording | None) -> tuple[Dialogue, NDArray[np.float32]]:
+    """A fresh dialogue that was asked to interpret, and the logits of its answer's first token."""
+    dialogue = assistant._fresh_dialogue()
+    prompt = dialogue.prompt
+    if recording is None:
+        return dialogue, dialogue.turn(prompt.first_turn, prompt.interpret_question, answer=ANSWER_TOKENS)
+    seen = assistant._look(recording, 0.0, Stopwatch())
+    return dialogue, dialogue.turn(
+        prompt.first_turn_with_signal,
+        prompt.interpret_question,
+        signal=seen.encoded["tokens"],
+        measurements=seen.measurements,
+        answer=ANSWER_TOKENS,
+    )
+
+
+def _log_softmax(logits: NDArray[np.float32]) -> Floats:
+    shifted = logits.astype(np.float64) - logits.max(1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(1, keepdims=True)))
+
+
+def _distance(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """1 - cosine, the mean over rows (tokens)."""
+    rows = [x.reshape(-1, x.shape[-1]).astype(np.float64) for x in (a, b)]
+    lengths = [np.linalg.norm(x, axis=1) for x in rows]
+    cosine = (rows[0] * rows[1]).sum(1) / np.maximum(lengths[0] * lengths[1], 1e-30)
+    return float(1 - cosine.mean())

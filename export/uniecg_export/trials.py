@@ -1,0 +1,134 @@
+"""Trying an artifact in the place of the one it would replace, and choosing the first that every gate lets pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from uniecg_device.errors import UniecgError
+from uniecg_export.gates import GateError, decide, gate
+from uniecg_export.role_metrics import Cost, Reference, encoder_costs, generator_costs, language_model_costs
+from uniecg_export.speed import Speed, compare, memory_mb, open_role
+from uniecg_runtime.assistant import Assistant
+from uniecg_runtime.bundle import Bundle
+from uniecg_runtime.manifest import Artifact, Gate, Manifest, Override, Role
+
+Make = Callable[[str], Artifact]  # a precision -> an artifact of it, its file in the reference's folder
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One artifact beside its reference. speed: None where this machine says nothing about the target.
+
+    failed: why there is no artifact, or none that runs; it has no gates then.
+    """
+
+    role: Role
+    precision: str
+    artifact: Artifact | None
+    reference_size: int
+    gates: tuple[Gate, ...] = ()
+    speed: Speed | None = None
+    memory_mb: float | None = None
+    failed: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it runs and every gate lets it pass."""
+        return not self.failed and all(gate.ok for gate in self.gates)
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """What trials need: the reference at work on recordings, and whether speed here counts."""
+
+    reference: Reference
+    is_target: bool
+    threads: int = 1
+
+    @property
+    def bundle(self) -> Bundle:
+        """The reference's; what is tried lies in its folder."""
+        return self.reference.assistant.bundle
+
+    def try_artifact(self, artifact: Artifact, *, memory: bool = False) -> Trial:
+        """Measure `artifact`, whose file lies in the reference bundle's folder, in the place of its role's own."""
+        role, bundle = artifact.role, self.bundle
+        before = bundle.manifest.artifact(role)
+        trial = Bundle(bundle.folder, swapped(bundle.manifest, artifact))
+        gates = [gate(f"{role}.size", "size against the reference", artifact.size / before.size)]
+        speed = None
+        if self.is_target:
+            speed = compare(open_role(bundle, role, self.threads), open_role(trial, role, self.threads))
+            what = f"time against the reference, {speed.reference_ms:.2f} to {speed.trial_ms:.2f} ms"
+            gates.append(gate(f"{role}.speed", what, speed.ratio))
+        gates += [gate(cost.name, cost.what, cost.value) for cost in self._costs(role, trial)]
+        used = memory_mb(trial, role) if memory else None
+        return Trial(role, artifact.precision, artifact, before.size, tuple(gates), speed, used)
+
+    def _costs(self, role: Role, trial: Bundle) -> list[Cost]:
+        assistant = Assistant(trial, threads=self.threads)
+        if role == "encoder":
+            return encoder_costs(self.reference, assistant)
+        if role == "language_model":
+            return language_model_costs(self.reference, assistant)
+        return generator_costs(role, self.reference, assistant)
+
+    def try_precision(self, role: Role, precision: str, make: Make, *, memory: bool = False) -> Trial:
+        """As `try_artifact`, making the artifact first; an artifact that cannot be made or run is a failed trial."""
+        size = self.bundle.manifest.artifact(role).size
+        try:
+            return self.try_artifact(make(precision), memory=memory)
+        except UniecgError as error:
+            return Trial(role, precision, None, size, failed=str(error))
+
+    def choose(
+        self, role: Role, precisions: Sequence[str], make: Make, overrides: Sequence[Override]
+    ) -> tuple[Trial, list[Trial]]:
+        """The first precision that passes, and all that were tried. Raises GateError where none does."""
+        tried = []
+        for precision in precisions:
+            trial = self.try_precision(role, precision, make)
+            tried.append(trial)
+            if trial.failed:
+                continue
+            try:
+                decide(trial.gates, overrides)
+            except GateError:
+                continue
+            return trial, tried
+        last = tried[-1]
+        if last.failed:
+            raise UniecgError(last.failed)
+        raise GateError(last.gates)
+
+
+def swapped(manifest: Manifest, artifact: Artifact) -> Manifest:
+    """The manifest with another artifact in its role."""
+    artifacts = tuple(artifact if item.role == artifact.role else item for item in manifest.artifacts)
+    return msgspec.structs.replace(manifest, artifacts=artifacts)
+
+
+def pareto(trials: Iterable[Trial]) -> set[int]:
+    """Indices of the trials of one role that no other beats in size, time and worst gate at once."""
+    points = [(i, _costs(trial)) for i, trial in enumerate(trials) if trial.artifact is not None]
+
+    def beaten(point: tuple[float, ...]) -> bool:
+        return any(other != point and all(a <= b for a, b in zip(other, point, strict=True)) for _, other in points)
+
+    return {i for i, point in points if not beaten(point)}
+
+
+def _costs(trial: Trial) -> tuple[float, ...]:
+    size = trial.artifact.size if trial.artifact else 0
+    time = trial.speed.trial_ms if trial.speed else 0.0
+    quality = [g.measured / g.limit for g in trial.gates if not g.name.endswith((".size", ".speed"))]
+    return (float(size), time, max(quality, default=0.0))
+
+
+def file_of(role: Role, precision: str) -> Path:
+    """What a tried artifact's file is called."""
+    return Path(f"{role}.{precision}.{'gguf' if role == 'language_model' else 'onnx'}")
