@@ -1,0 +1,95 @@
+"""Products in int8: dynamic, whose activations are measured at every call, and Q/DQ, whose scales are in the graph.
+
+Weights are symmetric with one scale for each output channel. Symmetric means a zero point of 0, which is the only one
+TensorRT takes, and codes from -127 to 127.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, helper
+
+from uniecg_export.open_graph import Array, OpenGraph, Product, rewired, rewrite
+
+LARGEST: Final = 127
+_TINY: Final = float(np.finfo(np.float32).tiny)
+
+
+def scale_of(threshold: Array | float) -> NDArray[np.float32]:
+    """The step of symmetric int8 whose largest code stands for `threshold`; never 0, nor so small that 1 / it is not."""
+    return np.maximum(np.asarray(threshold, np.float64) / LARGEST, _TINY).astype(np.float32)
+
+
+def quantize_weight(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """int8 codes of the weight's shape, and scales (channels,) along `axis`; code * scale is within scale / 2 of it."""
+    others = tuple(i for i in range(weight.ndim) if i != axis)
+    scale = scale_of(np.abs(weight).max(axis=others))
+    spread = np.expand_dims(scale, others)
+    return np.clip(np.rint(weight / spread), -LARGEST, LARGEST).astype(np.int8), scale
+
+
+def quantize_dynamic(graph: OpenGraph, names: Collection[str]) -> OpenGraph:
+    """The MatMuls called `names` as MatMulInteger between a DynamicQuantizeLinear and the two scales' product.
+
+    Activations get uint8 codes from their own smallest and largest value at every call. ONNX Runtime runs what is
+    written here as one kernel. Convs are not taken: its ConvInteger is slower than float32.
+    """
+    constants: dict[str, Array] = {}
+    changed: dict[str, list[NodeProto]] = {}
+    seen: set[str] = set()
+    for product in _chosen(graph, names, ("MatMul",)):
+        data, weight = product.data, product.weight
+        result = graph.node(product.name).output[0]
+        constants[f"{weight}.int8"], constants[f"{weight}.int8_scale"] = quantize_weight(graph.constants[weight], 1)
+        codes, scale, zero = f"{data}.codes", f"{data}.step", f"{data}.zero"
+        first = [helper.make_node("DynamicQuantizeLinear", [data], [codes, scale, zero], f"{data}.quantize")]
+        changed[product.name] = [
+            *(first if data not in seen else []),
+            helper.make_node("MatMulInteger", [codes, f"{weight}.int8", zero], [f"{result}.int32"], product.name),
+            helper.make_node(
+                "Cast", [f"{result}.int32"], [f"{result}.float"], f"{product.name}.cast", to=TensorProto.FLOAT
+            ),
+            helper.make_node("Mul", [scale, f"{weight}.int8_scale"], [f"{result}.step"], f"{product.name}.step"),
+            helper.make_node("Mul", [f"{result}.float", f"{result}.step"], [result], f"{product.name}.scale"),
+        ]
+        seen.add(data)
+    return rewrite(graph, changed, constants)
+
+
+def quantize_static(graph: OpenGraph, names: Collection[str], thresholds: Mapping[str, float]) -> OpenGraph:
+    """The products called `names` with Q/DQ before their activation and DQ behind their int8 weight.
+
+    thresholds: activation -> the value that the largest code stands for; beyond it is cut off. Biases stay float32, for
+    TensorRT refuses a DequantizeLinear over int32, and so do the products' outputs, which nothing is gained by cutting.
+    """
+    zero = "int8.zero"
+    constants: dict[str, Array] = {zero: np.zeros((), np.int8)}
+    changed: dict[str, list[NodeProto]] = {}
+    seen: set[str] = set()
+    for product in _chosen(graph, names, ("MatMul", "Conv")):
+        data, weight, axis = product.data, product.weight, product.output_axis
+        constants[f"{weight}.int8"], scale = quantize_weight(graph.constants[weight], axis)
+        constants[f"{weight}.int8_scale"], constants[f"{weight}.int8_zero"] = scale, np.zeros(scale.shape, np.int8)
+        constants[f"{data}.int8_scale"] = scale_of(thresholds[data])
+        step = (f"{data}.int8_scale", zero)
+        first = [
+            helper.make_node("QuantizeLinear", [data, *step], [f"{data}.codes"], f"{data}.quantize"),
+            helper.make_node("DequantizeLinear", [f"{data}.codes", *step], [f"{data}.int8"], f"{data}.dequantize"),
+        ]
+        back = [f"{weight}.int8", f"{weight}.int8_scale", f"{weight}.int8_zero"]
+        held = helper.make_node("DequantizeLinear", back, [f"{weight}.float"], f"{product.name}.weight", axis=axis)
+        changed[product.name] = [
+            *(first if data not in seen else []),
+            *([held] if weight not in seen else []),
+            rewired(graph.node(product.name), {0: f"{data}.int8", 1: f"{weight}.float"}),
+        ]
+        seen |= {data, weight}
+    return rewrite(graph, changed, constants)
+
+
+def _chosen(graph: OpenGraph, names: Collection[str], operators: tuple[str, ...]) -> list[Product]:
+    return [product for product in graph.products if product.name in names and product.operator in operators]
