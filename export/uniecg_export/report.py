@@ -38,7 +38,7 @@ def write_report(
         "truth": list(tried.labels),
         "speed_measured": target.is_here,
         "parity": [_plain(gate) for gate in parity],
-        "trials": [{**_trial(trial), "chosen": trial in chosen} for trial in trials],
+        "trials": [{**plain_trial(trial), "chosen": trial in chosen} for trial in trials],
         "overrides": [{"gate": o.gate, "reason": o.reason} for o in overrides],
     }
     (folder / JSON).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
@@ -51,7 +51,8 @@ def _plain(gate: Gate) -> dict[str, Any]:
     return {"gate": gate.name, "what": gate.what, "measured": gate.measured, "limit": gate.limit, "ok": gate.ok}
 
 
-def _trial(trial: Trial) -> dict[str, Any]:
+def plain_trial(trial: Trial) -> dict[str, Any]:
+    """A trial as JSON has it."""
     return {
         "role": trial.role,
         "precision": trial.precision,
