@@ -11,7 +11,6 @@ character, whose merges HF takes by rank where SentencePiece and llama.cpp begin
 
 from __future__ import annotations
 
-import math
 import re
 import struct
 import unicodedata
@@ -26,8 +25,15 @@ from tokenizers import Regex, pre_tokenizers
 
 from uniecg_device.errors import InputError
 from uniecg_export.hf_language_model import read_json
-
-Spaces = Literal["none", "each", "first", "always"]
+from uniecg_export.sentencepiece_model import (
+    LONGEST_PIECE,
+    UNKNOWN_TO_LLAMA_CPP,
+    Spaces,
+    from_merges,
+    read_model,
+    refuse,
+    ways,
+)
 
 # Qwen2's pre-tokenizer, which llama.cpp knows as "qwen2": digits one by one, words with their space.
 SPLIT_PATTERN: Final = (
@@ -44,7 +50,6 @@ PRE_TOKENIZERS: Final[dict[str, tuple[tuple[tuple[object, ...], ...], bool]]] = 
     "smollm": ((("Digits", True), ("ByteLevel", True)), False),
 }
 _LLAMA3_SPLIT: Final = pre_tokenizers.Split(Regex(LLAMA3_PATTERN), "isolated")
-UNKNOWN_TO_LLAMA_CPP: Final = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
 # llama.cpp makes tokens of these names special, whatever their type says.
 _MADE_SPECIAL = """
 </s> <EOT> _<EOT> [EOT] [EOS] <eos> <PAD> [PAD] <PRE> <SUF> <MID> <REPO> ▁<PRE> ▁<SUF> ▁<MID> <reponame> [e~[
@@ -56,12 +61,10 @@ _MADE_SPECIAL = """
 """  # noqa: RUF001
 MADE_SPECIAL: Final = frozenset(_MADE_SPECIAL.split())
 LOOKS_SPECIAL: Final = re.compile(r"<\|.*\|>|<｜.*｜>|<pad>|<mask>")  # noqa: RUF001  as convert_hf_to_gguf.py has it
-BYTE: Final = re.compile(r"<0x[0-9A-F]{2}>")
 SPACE: Final = "▁"
 TOKENIZER_BYTES: Final = 128 << 20
 SETTINGS_BYTES: Final = 16 << 20
 MOST_ADDED: Final = 1 << 19  # characters of all added tokens
-LONGEST_PIECE: Final = 512  # characters
 UNUSED_SCORE: Final = -10000.0
 NAMES: Final = ("bos_token", "eos_token", "pad_token", "unk_token")
 MISREAD: Final = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError, struct.error)
@@ -115,17 +118,6 @@ class _Added:
     word: bool
 
 
-@dataclass(frozen=True)
-class _Pieces:
-    """Of a SentencePiece model: texts, scores, types, the id of BOS, and what it does with spaces."""
-
-    tokens: dict[int, str]
-    scores: dict[int, float]
-    types: dict[int, int]
-    bos: int | None
-    spaces: Spaces
-
-
 def read_tokenizer(path: Path, size: int) -> Vocabulary:
     """Read a byte-level tokenizer.json; ids up to `size` without a token become unused ones.
 
@@ -136,7 +128,7 @@ def read_tokenizer(path: Path, size: int) -> Vocabulary:
         vocabulary = _byte_level(held, _added((t["id"], t) for t in held["added_tokens"]), size, path)
     except MISREAD as error:
         raise InputError(f"expected a byte-level BPE tokenizer in {path}, could not read it ({error!r}).") from None
-    _refuse(path, {"it has a normalizer": vocabulary.normal_form is not None})
+    refuse(path, {"it has a normalizer": vocabulary.normal_form is not None})
     return vocabulary
 
 
@@ -179,14 +171,6 @@ def prepare_text(vocabulary: Vocabulary, text: str, *, special: bool = True) -> 
 
 def _spaced(part: str) -> str:
     return part if not part or part[0] in (" ", SPACE) else f" {part}"
-
-
-def _refuse(where: Path, reasons: Mapping[str, bool]) -> None:
-    wrong = [reason for reason, bad in reasons.items() if bad]
-    if wrong:
-        raise InputError(
-            f"expected a tokenizer that llama.cpp can follow in {where}, found that {'; '.join(wrong)}; export another."
-        )
 
 
 def _added(entries: Iterable[tuple[Any, Mapping[str, Any]]]) -> dict[int, _Added]:
@@ -259,7 +243,7 @@ def _fill(
 
 def _byte_level(held: Mapping[str, Any], added: Mapping[int, _Added], size: int, where: Path) -> Vocabulary:
     model, form = held["model"], held.get("normalizer")
-    _refuse(where, {"its model is not BPE": model["type"] != "BPE"})
+    refuse(where, {"its model is not BPE": model["type"] != "BPE"})
     ids = {int(i): str(token) for token, i in model["vocab"].items()}
     merges = [tuple(m.split(" ") if isinstance(m, str) else map(str, m)) for m in model["merges"]]
     # Letters before a sign, or two signs before letters, are in no word of any layout: no text gives such a token.
@@ -270,7 +254,7 @@ def _byte_level(held: Mapping[str, Any], added: Mapping[int, _Added], size: int,
     pre = next((name for name, layout in PRE_TOKENIZERS.items() if layout == (steps, whole)), None)
     special = {text for text, kind in zip(tokens, types, strict=True) if kind == TokenType.CONTROL}
     typed = {text for text in special if whole and _is_word(text)} | (special & {"".join(m) for m in merges})
-    _refuse(
+    refuse(
         where,
         {
             "it has a normalizer other than NFC": form is not None and form != {"type": "NFC"},
@@ -321,7 +305,7 @@ def _sentencepiece(
     added: Mapping[int, _Added],
     size: int,
 ) -> Vocabulary:
-    pieces = _read_model(model) if model.is_file() or held is None else _from_merges(held, model.with_suffix(".json"))
+    pieces = read_model(model) if model.is_file() or held is None else from_merges(held, model.with_suffix(".json"))
     spaces = pieces.spaces
     if held is not None:
         spaces = _spaces(held, model.with_suffix(".json"))
@@ -333,11 +317,11 @@ def _sentencepiece(
     own = {i: _Added(pieces.tokens[i], kind == TokenType.CONTROL, *[False] * 3) for i, kind in symbols.items()}
     whole = own | dict(added)
     tokens, types = _fill(pieces.tokens, pieces.types, whole, size, model)
-    reached = _ways(tokens).keys()
+    reached = ways(tokens).keys()
     silent = (TokenType.CONTROL, TokenType.UNKNOWN, TokenType.BYTE, TokenType.UNUSED)
     typed = [t for t, kind in zip(tokens, types, strict=True) if kind in silent and t in reached]
     missing = {f"<0x{i:02X}>" for i in range(256)} - {pieces.tokens[i] for i, k in pieces.types.items() if k == 6}
-    _refuse(
+    refuse(
         model,
         {
             "a byte has no token": bool(missing),
@@ -362,66 +346,6 @@ def _sentencepiece(
     )
 
 
-def _ways(tokens: Iterable[str]) -> dict[str, list[tuple[str, str]]]:
-    """Every token that merging can make, and the pairs that llama.cpp makes it of.
-
-    It merges any two symbols that together are a token of whatever type; a symbol is a character or such a token.
-    """
-    found: dict[str, list[tuple[str, str]]] = {}
-    for token in sorted(tokens, key=len):
-        cuts = ((token[:n], token[n:]) for n in range(1, len(token)))
-        pairs = [cut for cut in cuts if all(part in found or (len(part) == 1 and part != " ") for part in cut)]
-        if pairs:
-            found[token] = pairs
-    return found
-
-
-def _from_merges(held: Mapping[str, Any], where: Path) -> _Pieces:
-    """Pieces of a SentencePiece model that was saved as merges: the earlier a token's merges, the higher its score."""
-    model = held["model"]
-    ids = {int(i): str(text) for text, i in model["vocab"].items()}
-    _check_lengths(ids.values())
-    merges = [tuple(m.split(" ") if isinstance(m, str) else map(str, m)) for m in model["merges"]]
-    known, groups = set(merges), _groups(merges)
-    apart = next((pair for pairs in _ways(ids.values()).values() for pair in pairs if pair not in known), ())
-    _refuse(
-        where,
-        {
-            "its model is not BPE": model["type"] != "BPE",
-            "it has dropout or affixes or ignores merges": any(
-                map(model.get, (*UNKNOWN_TO_LLAMA_CPP, "ignore_merges"))
-            ),
-            f"it keeps {' and '.join(map(repr, apart))} apart, which llama.cpp would merge": bool(apart),
-            "merges for one token lie between those for others": any(
-                len(group) > 1 and len(set("".join(group))) > 1 for group in groups
-            ),
-        },
-    )
-    places = {token: -float(place) for place, group in enumerate(groups) for token in group}
-    types = {i: int(TokenType.BYTE if BYTE.fullmatch(text) else TokenType.NORMAL) for i, text in ids.items()}
-    types |= {i: int(TokenType.UNKNOWN) for i, text in ids.items() if text == model.get("unk_token")}
-    return _Pieces(ids, {i: places.get(text, -float(len(groups))) for i, text in ids.items()}, types, None, "none")
-
-
-def _groups(merges: Iterable[tuple[str, ...]]) -> list[set[str]]:
-    """Tokens that merges make, by rank; those whose merges lie between each other's are together.
-
-    LLaMA's runs of spaces are, which have one score. That is no loss: of a run, each order of merging makes the same.
-    """
-    ranks: dict[str, list[int]] = {}
-    for rank, (a, b) in enumerate(merges):
-        ranks.setdefault(a + b, []).append(rank)
-    groups: list[set[str]] = []
-    last = -1
-    for token in sorted(ranks, key=lambda token: ranks[token][0]):
-        if ranks[token][0] < last:
-            groups[-1].add(token)
-        else:
-            groups.append({token})
-        last = max(last, ranks[token][-1])
-    return groups
-
-
 def _spaces(held: Mapping[str, Any], where: Path) -> Spaces:
     form, step = held.get("normalizer"), held.get("pre_tokenizer")
     found: Spaces | None = None
@@ -432,71 +356,8 @@ def _spaces(held: Mapping[str, Any], where: Path) -> Spaces:
         forms = form["normalizers"] if form["type"] == "Sequence" else [form]
         replace_, prepend = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}, {"type": "Prepend"}
         found = "none" if forms == [replace_] else "each" if forms == [prepend | {"prepend": SPACE}, replace_] else None
-    _refuse(where, {"it treats spaces otherwise than LLaMA's tokenizers": found is None})
+    refuse(where, {"it treats spaces otherwise than LLaMA's tokenizers": found is None})
     return found or "none"
-
-
-def _read_model(path: Path) -> _Pieces:
-    """Pieces of a tokenizer.model (sentencepiece_model.proto: pieces 1, trainer 2, normalizer 3)."""
-    data = path.read_bytes() if path.stat().st_size <= TOKENIZER_BYTES else b""
-    parts = [(field, value) for field, value in _fields(data) if field in (1, 2, 3)]
-    pieces = [dict(_fields(value)) for field, value in parts if field == 1]
-    trainer, normalizer = (dict(_fields(b"".join(v for f, v in parts if f == field))) for field in (2, 3))
-    _refuse(
-        path,
-        {
-            "it is no SentencePiece model": not pieces,
-            "it is no BPE (a unigram model takes the likeliest pieces, llama.cpp merges)": trainer.get(3, 1) != 2,
-            "its characters do not fall back to bytes": not trainer.get(35, 0),
-            "it sets spaces behind words": bool(trainer.get(24, 0)),
-            "it normalizes text": bool(normalizer.get(2, b"")),
-            "it drops or keeps spaces otherwise than LLaMA's": (normalizer.get(4, 1), normalizer.get(5, 1)) != (0, 1),
-        },
-    )
-    texts = {i: bytes(piece[1]).decode("utf-8") for i, piece in enumerate(pieces)}
-    _check_lengths(texts.values())
-    scores = {i: struct.unpack("<f", piece.get(2, bytes(4)))[0] for i, piece in enumerate(pieces)}
-    types = {i: int(TokenType(piece.get(3, 1))) for i, piece in enumerate(pieces)}
-    if not all(map(math.isfinite, scores.values())):
-        raise ValueError("a score is no number")
-    bos = trainer.get(41, 1)
-    return _Pieces(texts, scores, types, bos if bos in texts else None, "each" if normalizer.get(3, 1) else "none")
-
-
-def _check_lengths(texts: Iterable[str]) -> None:
-    if max(map(len, texts), default=0) > LONGEST_PIECE:
-        raise ValueError(f"a piece is longer than {LONGEST_PIECE} characters")
-
-
-def _fields(data: bytes) -> Iterator[tuple[int, Any]]:
-    """Fields of a protobuf message: whole numbers as int, all else as bytes. Raises ValueError or IndexError."""
-    at = 0
-    while at < len(data):
-        key, at = _varint(data, at)
-        kind = key & 7
-        if kind == 0:
-            value, at = _varint(data, at)
-            yield key >> 3, value
-            continue
-        if kind == 2:
-            size, at = _varint(data, at)
-        elif kind in (1, 5):
-            size = 8 if kind == 1 else 4
-        else:
-            raise ValueError(f"wire type {kind}")
-        if at + size > len(data):
-            raise ValueError("cut short")
-        yield key >> 3, data[at : at + size]
-        at += size
-
-
-def _varint(data: bytes, at: int) -> tuple[int, int]:
-    value = 0
-    for place in range(10):
-        value |= (data[at + place] & 0x7F) << (7 * place)
-        if data[at + place] < 0x80:
-            return value, at + place + 1
-    raise ValueError("number too long")
 
 
 def _settings(folder: Path) -> dict[str, Any]:
