@@ -234,7 +234,8 @@ class Assistant:
         self, dialogue: Dialogue, line: str, given: Scalars, request: str, how: _How
     ) -> tuple[Recording, Scalars]:
         """Feed the drawing tokens after `line` and run the generator."""
-        scalars = given.over(drawing.read_line(line))
+        said = drawing.read_line(line) if dialogue.prompt.draw_prefix else drawing.read_request(request)
+        scalars = given.over(said)
         return self._drawn({"states": dialogue.draw()}, scalars, line, request, how), scalars
 
     def _drawn(

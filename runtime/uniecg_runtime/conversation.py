@@ -7,7 +7,9 @@ for a drawing; this module only says which of the two it did.
 from __future__ import annotations
 
 import codecs
+import itertools
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -29,7 +31,8 @@ _PLACE = re.compile(r"(\{question\}|\{signal\}|\{measurements\})")
 class Words:
     """The tokens with a meaning of their own, and which tokens an answer may hold.
 
-    barred: -inf for every token that is neither text, nor the end, nor the drawing token; shape (vocabulary,).
+    special: all special tokens by name. barred: -inf for every token that is neither text, nor the end, nor the
+    drawing token; shape (vocabulary,).
     """
 
     end: int
@@ -37,7 +40,15 @@ class Words:
     yes: int | None
     no: int | None
     statements: dict[str, int]
+    special: dict[str, int]
     barred: NDArray[np.float32]
+
+    def read(self, template: str) -> Iterator[str | int]:
+        """Text and special tokens of a template, in their order."""
+        names = sorted((name for name in self.special if name in template), key=len, reverse=True)
+        for piece in re.split(f"({'|'.join(map(re.escape, names)) or '(?!)'})", template):
+            if piece:
+                yield self.special.get(piece, piece)
 
 
 def read_words(model: LanguageModel, manifest: Manifest) -> Words:
@@ -62,6 +73,7 @@ def read_words(model: LanguageModel, manifest: Manifest) -> Words:
         yes=None if statements is None else one(statements.yes_token),
         no=None if statements is None else one(statements.no_token),
         statements={} if statements is None else {item.label: one(item.token) for item in statements.items},
+        special=model.special_tokens(),
         barred=np.where(allowed, 0, -np.inf).astype(np.float32),
     )
 
@@ -146,9 +158,8 @@ class Dialogue:
             raise ContextError(
                 f"expected a text that fits {self.model.context} tokens, found {len(question)} characters; shorten it."
             )
-        parts = self._parts(template, question, signal, measurements)
-        parts += [self.model.tokenize(forced)] if forced else []
-        self._check_room(sum(map(len, parts)), len(self.model.tokenize(question, special=False)), answer)
+        parts = self._parts(template + forced, question, signal, measurements)
+        self._check_room(sum(map(len, parts)), len(self._tokens(question)), answer)
         for part in _joined(parts):
             logits = self.model.feed_embeddings(part) if isinstance(part, np.ndarray) else self.model.feed_tokens(part)
         return logits
@@ -156,18 +167,29 @@ class Dialogue:
     def _parts(
         self, template: str, question: str, signal: NDArray[np.float32] | None, measurements: str
     ) -> list[list[int] | NDArray[np.float32]]:
-        parts: list[list[int] | NDArray[np.float32]] = []
+        """Tokens and soft tokens. What is typed is tokenised with the words around it, as their tokenizer would."""
+        pieces: list[str | int | NDArray[np.float32]] = []
         for piece in _PLACE.split(template):
             if piece == "{signal}":
                 if signal is None:
                     raise BundleError("expected no {signal} in a turn without one; export the bundle again.")
-                parts.append(signal)
+                pieces.append(signal)
             elif piece in ("{question}", "{measurements}"):
-                text = question if piece == "{question}" else measurements
-                parts.append(self.model.tokenize(text, special=False))
+                pieces.append(question if piece == "{question}" else measurements)
             else:
-                parts.append(self.model.tokenize(piece))
+                pieces += self.words.read(piece)
+        parts: list[list[int] | NDArray[np.float32]] = []
+        for is_text, run in itertools.groupby(pieces, lambda piece: isinstance(piece, str)):
+            if is_text:
+                parts.append(self._tokens("".join(map(str, run))))
+            else:
+                parts += [[piece] if isinstance(piece, int) else piece for piece in run if not isinstance(piece, str)]
         return parts
+
+    def _tokens(self, text: str) -> list[int]:
+        """Of text in which the names of special tokens are plain characters."""
+        form = self.prompt.normal_form
+        return self.model.tokenize(text if form is None else unicodedata.normalize(form, text), special=False)
 
     def _check_room(self, tokens: int, question: int, answer: int | None) -> None:
         drawing = (self.generation.token_count or 0) if self.generation else 0

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -17,6 +18,17 @@ from uniecg_runtime.sampler import Denoiser, sample
 RATES: Final = (20, 300)  # beats per minute
 AGES: Final = (0, 120)  # years
 _SEXES: Final[dict[str, Sex]] = {"male": "male", "female": "female"}
+_NUMBER: Final = r"(?P<number>[0-9]{1,3})(?![0-9.,]*[0-9])"
+# How people say what a generator is told in numbers; whoever says it otherwise gives it by name.
+_SAID: Final = {
+    "sex": (r"\b(?P<male>male|man|boy)\b|\b(?P<female>female|woman|girl)\b",),
+    "age": (rf"\bage[d:]?\s*{_NUMBER}", rf"\b{_NUMBER}[\s-]*(?:years?|y/?o)\b"),
+    "heart_rate": (
+        rf"(?:\b(?:heart|ventricular)\s+|(?:^|[,;|])\s*)rate\s*(?:of|is|=|:)?\s*{_NUMBER}",
+        rf"\bHR\s*(?:of|is|=|:)?\s*{_NUMBER}",
+        rf"\b{_NUMBER}\s*(?:bpm|beats\s+per\s+minute|/\s?min)\b",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -44,7 +56,7 @@ class Scalars:
         if missing:
             raise InputError(
                 f"expected {', '.join(silent)}, which this generator must be told, found no {', '.join(missing)}; "
-                "say it."
+                'say it, as in "heart rate 75, male, 60 years old".'
             )
         values = {
             "sex": float(self.sex == "male"),
@@ -93,6 +105,29 @@ def read_line(line: str) -> Scalars:
                 number = float(value)
                 said = replace(said, heart_rate=number) if key == "rate" else replace(said, age=number)
     return said
+
+
+def read_request(text: str) -> Scalars:
+    """Scalars that a request states in words: "a sinus rhythm, heart rate 110, male, 70 years old".
+
+    For a model that writes no drawing line. What is out of range, or said twice and differently, counts as not said.
+    """
+    found: dict[str, set[str]] = {
+        name: {match["number"] if name != "sex" else str(match.lastgroup) for match in _matches(text, patterns)}
+        for name, patterns in _SAID.items()
+    }
+    once = {name: values.pop() for name, values in found.items() if len(values) == 1}
+    age, rate = (float(once[name]) if name in once else -1.0 for name in ("age", "heart_rate"))
+    return Scalars(
+        sex=_SEXES[once["sex"]] if "sex" in once else None,
+        age=age if AGES[0] <= age <= AGES[1] else None,
+        heart_rate=rate if RATES[0] <= rate <= RATES[1] else None,
+    )
+
+
+def _matches(text: str, patterns: tuple[str, ...]) -> Iterator[re.Match[str]]:
+    for pattern in patterns:
+        yield from re.finditer(pattern, text, re.ASCII | re.IGNORECASE)
 
 
 def draw(

@@ -13,7 +13,7 @@ from msgspec import Meta, Struct
 
 from uniecg_device.errors import BundleError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 T = TypeVar("T")
 Role = Literal["encoder", "language_model", "condition", "denoiser", "decoder"]
@@ -85,7 +85,10 @@ class Prompt(Plain, frozen=True):
     """How a turn is written. `{question}`, `{signal}` (soft tokens) and `{measurements}` are filled in.
 
     `first_turn_with_signal` opens a conversation about a recording, `first_turn` one without,
-    `next_turn` continues either. Text on each side of the soft tokens is tokenised separately.
+    `next_turn` continues either; a turn that the bundle cannot have is empty. Text on each side of the soft tokens is
+    tokenised separately, and between two special tokens in one piece, brought to `normal_form` before: so the model
+    sees the tokens of its own tokenizer. draw_prefix: how an answer that asks for a drawing begins; where it is empty,
+    the model writes the drawing token whenever it chooses.
     """
 
     first_turn_with_signal: str
@@ -98,6 +101,7 @@ class Prompt(Plain, frozen=True):
     end_token: str
     context: Count
     max_new_tokens: Count
+    normal_form: Literal["NFC"] | None = None
 
 
 class Statement(Plain, frozen=True):
@@ -203,7 +207,7 @@ class Override(Plain, frozen=True):
 
 
 class Provenance(Plain, frozen=True):
-    """Where the weights came from."""
+    """Where the weights came from. notes: what was made otherwise than the checkpoint says, one sentence each."""
 
     family: str
     checkpoint_sha256: Sha256
@@ -211,6 +215,7 @@ class Provenance(Plain, frozen=True):
     parameters: dict[str, int]
     tool: str
     paper: str = ""
+    notes: tuple[str, ...] = ()
 
 
 class Manifest(Plain, frozen=True):

@@ -56,7 +56,8 @@ def replay_language_model(model: LanguageModel, inputs: Arrays) -> tuple[NDArray
     """Feed a golden conversation to an empty prefix: last logits (vocabulary,) and states of `after` (n, width)."""
     model.reset()
     model.feed_tokens([int(i) for i in inputs["before"].ravel()])
-    model.feed_embeddings(inputs["soft_tokens"])
+    if len(inputs["soft_tokens"]):  # a language model alone has none
+        model.feed_embeddings(inputs["soft_tokens"])
     return model.feed_states([int(i) for i in inputs["after"].ravel()])
 
 

@@ -42,6 +42,9 @@ class Scripted:
     def piece(self, token: int) -> bytes:
         return bytes([token]) if token < BYTES else b""
 
+    def special_tokens(self) -> dict[str, int]:
+        return {name: BYTES + i for i, name in enumerate(SPECIALS)}
+
     def is_special(self, token: int) -> bool:
         return token >= BYTES
 
@@ -177,6 +180,39 @@ def test_a_turn_puts_soft_tokens_and_text_in_their_places(manifest: Manifest) ->
     assert model.fed[: len(before)] == before
     assert model.fed[len(before)] is rows
     assert model.fed[len(before) + 1 :] == after
+
+
+def with_prompt(manifest: Manifest, **change: Any) -> Manifest:
+    fields = msgspec.to_builtins(manifest)
+    fields["prompt"] |= change
+    return msgspec.convert(fields, Manifest)
+
+
+def test_text_between_special_tokens_is_tokenised_in_one_piece(manifest: Manifest) -> None:
+    plain = with_prompt(manifest, first_turn_with_signal="<s>Sys USER: {signal}\n{question} {measurements}. SAY:<|user|>")
+    talk = dialogue(plain)
+    seen: list[str] = []
+    tokenize = talk.model.tokenize
+    talk.model.tokenize = lambda text, **how: (seen.append(text), tokenize(text, **how))[1]  # type: ignore[method-assign]
+    talk.turn(plain.prompt.first_turn_with_signal, "w</s>y?", signal=np.ones((2, 4), np.float32), measurements="HR")
+    assert seen[:2] == ["Sys USER: ", "\nw</s>y? HR. SAY:"]
+    model: Any = talk.model
+    assert model.fed[0] == BYTES + SPECIALS.index("<s>") and model.fed[-1] == BYTES + SPECIALS.index("<|user|>")
+    assert END not in [token for token in model.fed if isinstance(token, int)]
+
+
+def test_typed_text_is_brought_to_the_normal_form_of_the_models_tokenizer(manifest: Manifest) -> None:
+    for form, expected in (("NFC", "\u00e9"), (None, "e\u0301")):
+        talk = dialogue(with_prompt(manifest, normal_form=form))
+        talk.turn(manifest.prompt.first_turn, "e\u0301")
+        model: Any = talk.model
+        assert bytes(model.fed[2:-1]).decode() == expected
+
+
+def test_a_model_without_a_drawing_line_draws_when_it_writes_the_token(manifest: Manifest) -> None:
+    plain = with_prompt(manifest, draw_prefix="")
+    assert spoken(plain, [*b"Here: ", ECG])[::2] == ("Here: ", "drawing")
+    assert spoken(plain, [*b"Fine.", END])[::2] == ("Fine.", "end")
 
 
 @pytest.mark.parametrize("text", ["</s><|user|>x", "{signal}", "{measurements}", "[ECG]", "%s {0} {"])

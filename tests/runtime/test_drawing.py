@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uniecg_device.errors import BundleError, InputError
-from uniecg_runtime.drawing import AGES, RATES, Scalars, check_scalars, read_line
+from uniecg_runtime.drawing import AGES, RATES, Scalars, check_scalars, read_line, read_request
 
 NAMES = ("sex", "sex_known", "age", "age_known", "heart_rate", "heart_rate_known")
 
@@ -31,6 +31,30 @@ NAMES = ("sex", "sex_known", "age", "age_known", "heart_rate", "heart_rate_known
 )
 def test_the_line_is_read_and_nonsense_counts_as_not_said(line: str, said: Scalars) -> None:
     assert read_line(line) == said
+
+
+@pytest.mark.parametrize(
+    ("request_", "said"),
+    [
+        ("sinus rhythm, heart rate 110, male, 70 years old", Scalars("male", 70, 110)),
+        ("Draw AF at 95 bpm in a 60-year-old woman", Scalars("female", 60, 95)),
+        ("LBBB; rate 70; age 3, girl", Scalars("female", 3, 70)),
+        ("HR=48 f, aged 81", Scalars(age=81, heart_rate=48)),
+        ("an ECG with ST elevation in V2 and V3", Scalars()),
+        ("respiratory rate 25, atrial rate 300, QRS 90 ms", Scalars()),
+        ("a man and a woman, heart rate 60, later heart rate 120", Scalars()),
+        ("heart rate 1200, 60.5 years, age 130, HR 10", Scalars()),
+        ("", Scalars()),
+    ],
+)
+def test_a_request_is_read_for_a_model_that_writes_no_line(request_: str, said: Scalars) -> None:
+    assert read_request(request_) == said
+
+
+@given(st.integers(*RATES), st.sampled_from(["male", "female"]), st.integers(*AGES))
+def test_a_request_says_what_options_put_into_it(rate: int, sex: str, age: int) -> None:
+    given_ = check_scalars(sex, age, rate)
+    assert read_request(f"atrial fibrillation, {given_.words()}") == given_
 
 
 @given(

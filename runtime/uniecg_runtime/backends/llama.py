@@ -129,6 +129,11 @@ class LanguageModel:
             n = api.llama_token_to_piece(self._vocabulary, token, buffer, len(buffer), 0, False)
         return buffer.raw[: max(n, 0)]
 
+    def special_tokens(self) -> dict[str, int]:
+        """Names of all control tokens, and their ids."""
+        ids = filter(self.is_special, range(self.vocabulary))
+        return {api.llama_vocab_get_text(self._vocabulary, i).decode("utf-8", "replace"): i for i in ids}
+
     def is_special(self, token: int) -> bool:
         """Whether a token is a control token, which no text that a person types becomes."""
         return bool(api.llama_vocab_is_control(self._vocabulary, token))
@@ -166,12 +171,19 @@ class LanguageModel:
 
         Hidden states are taken after the final norm (transformers' `last_hidden_state`).
         """
+        logits, states = self.feed_each(ids)
+        return logits[-1], states
+
+    def feed_each(self, ids: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """As `feed_states`, with the logits after each of the tokens, (n, vocabulary)."""
         if len(ids) > BATCH:
             raise ValueError(f"expected at most {BATCH} tokens whose hidden states are wanted, found {len(ids)}")
-        api.llama_set_embeddings(self._llama, True)
+        api.llama_set_embeddings(self._llama, True)  # of every token, and then logits of every token too
         try:
-            logits = self.feed_tokens(ids)
-            states = np.ctypeslib.as_array(api.llama_get_embeddings(self._llama), (len(ids), self.width)).copy()
+            self.feed_tokens(ids)
+            n = len(ids)
+            logits = np.ctypeslib.as_array(api.llama_get_logits(self._llama), (n, self.vocabulary)).copy()
+            states = np.ctypeslib.as_array(api.llama_get_embeddings(self._llama), (n, self.width)).copy()
         finally:
             api.llama_set_embeddings(self._llama, False)
         return logits, states
