@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from uniecg_device.errors import InputError
 from uniecg_export.checkpoint import read_checkpoint
-from uniecg_export.exportable import Exportable, Language
-from uniecg_export.gguf_writer import Precision, quantize, write_gguf
+from uniecg_export.exportable import Exportable
+from uniecg_export.gguf_writer import Precision, quantize
+from uniecg_export.language import Forward, InLlama, Language
 from uniecg_export.onnx_graphs import export_graph
 from uniecg_export.parity import (
     GRAPH_LIMIT,
@@ -30,17 +30,18 @@ from uniecg_export.parity import (
     decide,
     graph_parity,
     language_model_parity,
+    passages,
     read_overrides,
     tokenizer_parity,
 )
 from uniecg_runtime import manifest
-from uniecg_runtime.backends.llama import LanguageModel
 from uniecg_runtime.bundle import MANIFEST, Bundle
 from uniecg_runtime.manifest import Artifact, Golden, Manifest
 from uniecg_runtime.verify import verify_bundle
 
 GOLDEN_FILE = "golden.npz"
 GOLDEN_SEED = 20260101
+PARITY_CONTEXT = 1024  # tokens; a comparison needs no more, and a large model's cache is large
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -60,25 +61,30 @@ def export_checkpoint(
     *,
     family: str | None = None,
     labels: Path | None = None,
+    tower: Path | None = None,
+    generator: Path | None = None,
     precision: Precision = "q8_0",
     overrides: Iterable[str] = (),
 ) -> Exported:
     """Export `checkpoint` to the bundle folder `out`; a bundle that is already there is replaced.
 
-    family: of `checkpoint.FAMILIES`, where the checkpoint does not name its own. labels: see `checkpoint.read_labels`.
-    precision: of the language model's matrices. overrides: `gate=reason` for gates that may say no.
-    Everything is written beside `out`, measured against torch, opened and replayed through the runtime,
+    family: of `checkpoint.FAMILIES`, where the checkpoint does not name its own. labels, tower, generator: see
+    `checkpoint.read_checkpoint`. precision: of the language model's matrices. overrides: `gate=reason` for gates that
+    may say no.
+    Everything is written beside `out`, measured against the checkpoint, opened and replayed through the runtime,
     and only then moved there. Raises InputError for a checkpoint or option that cannot be used, GateError
-    where an artifact is too far from torch; `out` is then as it was.
+    where an artifact is too far from it; `out` is then as it was.
     """
     if precision not in get_args(Precision):
         raise InputError(f"expected a precision of {', '.join(get_args(Precision))}, found {precision!r}.")
     accepted = read_overrides(overrides)
-    read = read_checkpoint(checkpoint, family, labels)
+    read = read_checkpoint(checkpoint, family, labels, tower=tower, generator=generator)
     with staged(out) as folder:
         made, parities = _write_artifacts(read, folder, precision)
         used = decide(parities, accepted)
         golden = _write_golden(read, folder, precision, parities)
+        if precision != "f16":
+            _full(folder, precision).unlink(missing_ok=True)
         described = _describe(read, folder, made, golden, used)
         (folder / MANIFEST).write_bytes(manifest.encode(described))
         checks = verify_bundle(Bundle.open(folder))
@@ -135,23 +141,28 @@ def _write_artifacts(read: Exportable, folder: Path, precision: Precision) -> tu
         made.append(artifact)
         parities.append(graph_parity(source, path, artifact))
     if read.language is not None:
-        path = folder / "language_model.gguf"
-        _write_language_model(read.language, path, precision, read.name)
+        path = _write_language_model(read.language, folder, precision, read.name)
         made.append(_artifact("language_model", path, "llama.cpp", precision))
         parities += _language_parities(read, read.language, path, precision)
     return made, parities
 
 
 def _language_parities(read: Exportable, language: Language, path: Path, precision: Precision) -> list[Parity]:
-    llama = LanguageModel(path, context=language.prompt.context, threads=1)
+    context = min(language.prompt.context, PARITY_CONTEXT)
     soft_tokens = _soft_tokens(read, np.random.default_rng(1))
-    parities = language_model_parity(language.model, language.tokenizer, llama, soft_tokens, precision)
-    return [tokenizer_parity(language.tokenizer, llama), *parities]
+    found = InLlama(path, context)
+    reference = language.reference(_full(path.parent, precision), context)
+    most = context - (0 if soft_tokens is None else len(soft_tokens))
+    texts = passages(language.tokenizer, len(language.vocabulary.tokens), most)
+    parities = language_model_parity(reference, found, texts, soft_tokens, precision)
+    return [tokenizer_parity(language.tokenizer, language.vocabulary, found.model), *parities]
 
 
-def _soft_tokens(read: Exportable, rng: np.random.Generator) -> NDArray[np.float32]:
-    """What the encoder writes for a plausible input, (n, width)."""
-    encoder = next(source for source in read.sources if source.role == "encoder")
+def _soft_tokens(read: Exportable, rng: np.random.Generator) -> NDArray[np.float32] | None:
+    """What the encoder writes for a plausible input, (n, width); None where there is none."""
+    encoder = next((source for source in read.sources if source.role == "encoder"), None)
+    if encoder is None:
+        return None
     return encoder.run(encoder.draw(rng))[encoder.outputs.index("tokens")][0]
 
 
@@ -175,23 +186,23 @@ def _artifact(
     )
 
 
-def _write_language_model(language: Language, path: Path, precision: Precision, name: str) -> None:
-    tensors = language.model.state_dict()
-    weights = {name: tensor.numpy() for name, tensor in tensors.items() if name != "lm_head.weight"}
-    config = language.model.config
-    if precision == "f16":
-        write_gguf(path, weights, config, language.vocabulary, name)
-        return
-    full = path.with_suffix(".f16.gguf")
-    write_gguf(full, weights, config, language.vocabulary, name)
-    quantize(full, path, precision)
-    full.unlink()
+def _full(folder: Path, precision: Precision) -> Path:
+    """The language model in f16, which a stored one is held against; it stays until all is measured."""
+    return folder / ("language_model.gguf" if precision == "f16" else "language_model.f16.gguf")
+
+
+def _write_language_model(language: Language, folder: Path, precision: Precision, name: str) -> Path:
+    path, full = folder / "language_model.gguf", _full(folder, precision)
+    language.write(full, name)
+    if precision != "f16":
+        quantize(full, path, precision)
+    return path
 
 
 def _write_golden(
     read: Exportable, folder: Path, precision: Precision, parities: Sequence[Parity]
 ) -> tuple[Golden, ...]:
-    """Write golden.npz with torch's float32 outputs; the tolerance of each role.
+    """Write golden.npz with the reference's outputs, torch's in float32 for a graph; the tolerance of each role.
 
     A role whose gate was overridden gets a tolerance around the error that was accepted.
     """
@@ -205,7 +216,9 @@ def _write_golden(
         arrays |= {f"{source.role}.out.{name}": value for name, value in outputs}
         golden.append(Golden(role=source.role, tolerance=_tolerance(GRAPH_LIMIT, source.role, parities)))
     if read.language is not None:
-        arrays |= _golden_conversation(read.language, read.generation, arrays["encoder.out.tokens"][0])
+        context = min(read.language.prompt.context, PARITY_CONTEXT)
+        reference = read.language.reference(_full(folder, precision), context)
+        arrays |= _golden_conversation(read, read.language, reference, arrays.get("encoder.out.tokens"))
         limit = _tolerance(STATE_LIMITS[precision], "language_model_states", parities)
         golden.append(Golden(role="language_model", tolerance=limit))
     np.savez_compressed(folder / GOLDEN_FILE, **arrays)  # type: ignore[arg-type]
@@ -217,27 +230,27 @@ def _tolerance(limit: float, gate: str, parities: Sequence[Parity]) -> float:
 
 
 def _golden_conversation(
-    language: Language, generation: manifest.Generation | None, soft_tokens: NDArray[np.float32]
+    read: Exportable, language: Language, reference: Forward, tokens: NDArray[np.float32] | None
 ) -> Arrays:
-    """An interpretation's prompt around soft tokens, then `[ECG]` tokens: last logits and hidden states."""
-    prompt, llama = language.prompt, language.model
-    parts = prompt.first_turn_with_signal.split("{signal}")
-    before, after = (
-        language.tokenize(part.format(question=prompt.interpret_question, measurements=TEXTS[1])) for part in parts
-    )
-    if generation is not None:
-        after += language.tokenize((generation.token or "") * (generation.token_count or 0))
-    embed = llama.get_input_embeddings()
-    with torch.inference_mode():
-        pieces = [embed(torch.tensor([before])), torch.from_numpy(soft_tokens)[None], embed(torch.tensor([after]))]
-        states = llama.model(inputs_embeds=torch.cat(pieces, 1)).last_hidden_state[0, -len(after) :]
-        logits = llama.lm_head(states[-1])
+    """A first turn, around soft tokens where there is an encoder, then `[ECG]` tokens: last logits and hidden states.
+
+    tokens: what the encoder wrote, (1, n, width).
+    """
+    prompt, generation = language.prompt, read.generation
+    soft_tokens = np.empty((0, language.width), np.float32) if tokens is None else tokens[0]
+    turn = prompt.first_turn if tokens is None else prompt.first_turn_with_signal
+    turn = turn.replace("{question}", prompt.interpret_question or TEXTS[0]).replace("{measurements}", TEXTS[1])
+    before, *rest = (language.tokenize(part) for part in turn.split("{signal}"))
+    if not rest:
+        before, rest = before[:1], [before[1:]]
+    after = rest[0] + language.tokenize((generation.token or "") * (generation.token_count or 0) if generation else "")
+    logits, states = reference(before, soft_tokens if len(soft_tokens) else None, after)
     return {
         "language_model.in.before": np.array(before, np.int32),
         "language_model.in.soft_tokens": soft_tokens,
         "language_model.in.after": np.array(after, np.int32),
-        "language_model.out.logits": logits.numpy(),
-        "language_model.out.states": states.numpy(),
+        "language_model.out.logits": logits[-1],
+        "language_model.out.states": states,
     }
 
 
@@ -273,6 +286,7 @@ def _describe(
             parameters=read.parameters,
             tool=tool(),
             paper=read.paper,
+            notes=() if language is None else language.notes,
         ),
     )
 

@@ -19,16 +19,30 @@ FAMILIES = {
     "merl": "merl",
     "ecg_fm": "ecg_fm",
     "diffusets": "diffusets",
+    "gem": "gem",
+    "ecg_r1": "ecg_r1",
+    "uniecg": "uniecg",
+    "language_model": "language_model",
 }
+# What a checkpoint may have in a place of its own, and which families do.
+ASIDE = {"tower": ("gem", "ecg_r1", "uniecg"), "generator": ("uniecg",)}
 MAX_CONFIG_BYTES = 1 << 20
 
 
-def read_checkpoint(path: Path, family: str | None = None, labels: Path | None = None) -> Exportable:
+def read_checkpoint(
+    path: Path,
+    family: str | None = None,
+    labels: Path | None = None,
+    *,
+    tower: Path | None = None,
+    generator: Path | None = None,
+) -> Exportable:
     """Open the checkpoint at `path`, a file or a folder as its family publishes it.
 
     family: of `FAMILIES`; may be left out where a config.json beside the weights names it. labels: what a classifier's
-    outputs mean, see `read_labels`. Raises InputError for anything that is missing, damaged, or not of that family,
-    listing the tensors that are missing or unexpected.
+    outputs mean, see `read_labels`. tower: the file of an ECG tower that is not in the checkpoint itself. generator:
+    the folder of the model that draws, where the checkpoint only conditions it. Raises InputError for anything that is
+    missing, damaged, or not of that family, listing the tensors that are missing or unexpected.
     """
     path = Path(path)
     if not path.exists():
@@ -40,7 +54,11 @@ def read_checkpoint(path: Path, family: str | None = None, labels: Path | None =
             f"expected a model family of {', '.join(FAMILIES)} in {where}, found {family!r}; give it there."
         )
     module = importlib.import_module(f"uniecg_export.families.{FAMILIES[family]}")
-    read: Exportable = module.read(path)
+    aside = {name: Path(given) for name, given in (("tower", tower), ("generator", generator)) if given is not None}
+    for name in aside:
+        if family not in ASIDE[name]:
+            raise InputError(f"expected no --{name}, for a {family} checkpoint has none of its own; drop it.")
+    read: Exportable = module.read(path, **aside)
     return read if labels is None else replace(read, classification=read_labels(labels, read))
 
 

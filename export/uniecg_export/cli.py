@@ -22,6 +22,8 @@ def export(
     override: Sequence[str] | None = None,
     family: str | None = None,
     labels: Path | None = None,
+    tower: Path | None = None,
+    generator: Path | None = None,
 ) -> None:
     """Export `checkpoint` to the bundle `out` and print what each gate measured.
 
@@ -34,6 +36,8 @@ def export(
             Path(out),
             family=family,
             labels=labels,
+            tower=tower,
+            generator=generator,
             precision=cast(Precision, precision),
             overrides=override or (),
         )
@@ -43,6 +47,8 @@ def export(
     console.print(_table(done.parities, done.manifest.overrides))
     size = sum(item.size for item in done.manifest.artifacts) / 1e6
     console.print(f"{done.manifest.name} {done.manifest.version}: {size:.1f} MB in {done.folder}", highlight=False)
+    for note in done.manifest.provenance.notes:
+        console.print(f"note: {note}", highlight=False, markup=False)
     console.print(done.manifest.intended_use, style="dim")
 
 

@@ -5,10 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from tokenizers import Tokenizer
-from transformers import LlamaForCausalLM
-
-from uniecg_export.gguf_writer import Vocabulary
+from uniecg_export.language import Language
 from uniecg_export.onnx_graphs import Source
 from uniecg_runtime import manifest
 
@@ -17,21 +14,6 @@ MIMIC_LEADS = ("I", "II", "III", "aVR", "aVF", "aVL", "V1", "V2", "V3", "V4", "V
 RESEARCH = (
     "Research use, unconfirmed; not a medical device. Not for diagnosis, monitoring or any decision about a patient."
 )
-
-
-@dataclass(frozen=True, eq=False)
-class Language:
-    """A language model in float32 and eval mode, its tokenizer twice, and what its turns look like."""
-
-    model: LlamaForCausalLM
-    tokenizer: Tokenizer
-    vocabulary: Vocabulary
-    prompt: manifest.Prompt
-    statements: manifest.Statements | None = None
-
-    def tokenize(self, text: str) -> list[int]:
-        """Token ids, special tokens read as such, nothing added."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
 
 @dataclass(frozen=True, eq=False)

@@ -169,6 +169,12 @@ def prepare_text(vocabulary: Vocabulary, text: str, *, special: bool = True) -> 
     return "".join(parts)
 
 
+def made_special(vocabulary: Vocabulary, token: int) -> Vocabulary:
+    """The same with `token` as a control token, which nothing that a person types becomes."""
+    types = (*vocabulary.types[:token], int(TokenType.CONTROL), *vocabulary.types[token + 1 :])
+    return replace(vocabulary, types=types)
+
+
 def _spaced(part: str) -> str:
     return part if not part or part[0] in (" ", SPACE) else f" {part}"
 

@@ -108,6 +108,11 @@ class HfLanguageModel:
     tensors: Mapping[str, Stored]
     aside: tuple[str, ...]
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers its tensors hold."""
+        return sum(math.prod(place.shape) for place in self.tensors.values())
+
 
 def read_json(path: Path, most: int) -> dict[str, Any]:
     """Read a JSON object of at most `most` bytes. Raises InputError."""
@@ -123,19 +128,21 @@ def read_json(path: Path, most: int) -> dict[str, Any]:
     return held
 
 
-def open_language_model(folder: Path, keep: Keep | None = None, model_type: str | None = None) -> HfLanguageModel:
+def open_language_model(
+    folder: Path, keep: Keep | None = None, config: Mapping[str, Any] | None = None
+) -> HfLanguageModel:
     """Open a folder with config.json and model.safetensors or its shards; no tensor is read yet.
 
     keep: maps a stored name to that of a plain *ForCausalLM ("model.layers.0.mlp.up_proj.weight"), or to None for
-    tensors of towers and projectors. model_type: takes the place of config.json's, for families that have their own
-    name for a LLaMA. Raises InputError for a folder, configuration or tensor that llama.cpp could not follow.
+    tensors of towers and projectors. config: in place of config.json's, for families that have their own name for a
+    LLaMA. Raises InputError for a folder, configuration or tensor that llama.cpp could not follow.
     """
     if not folder.is_dir():
         raise InputError(f"expected a folder with config.json and safetensors at {folder}, found none; give one.")
-    geometry = read_geometry(read_json(folder / "config.json", CONFIG_BYTES), model_type)
+    geometry = read_geometry(read_json(folder / "config.json", CONFIG_BYTES) if config is None else config)
     kept: dict[str, Stored] = {}
     aside = []
-    for place in _stored(folder):
+    for place in stored_tensors(folder):
         name = place.name if keep is None else keep(place.name)
         if name is None or name.endswith(".rotary_emb.inv_freq"):  # a buffer that old checkpoints hold
             aside.append(place.name)
@@ -323,7 +330,7 @@ def tensor_shapes(g: Geometry) -> dict[str, tuple[int, ...]]:
     return shapes
 
 
-def _stored(folder: Path) -> Iterator[Stored]:
+def stored_tensors(folder: Path) -> Iterator[Stored]:
     """Every tensor that the folder holds. Raises InputError for shards that are not there, or elsewhere."""
     for path, wanted in _shards(folder).items():
         try:
@@ -418,6 +425,17 @@ def read_tensor(place: Stored) -> NDArray[Any]:
             )
         result[rows] = converted.numpy()
     return result
+
+
+def read_float(place: Stored) -> torch.Tensor:
+    """A tensor in float32. Raises InputError for one that does not hold floats."""
+    if place.kind not in FLOATS:
+        raise InputError(f"expected floats in {place.name} ({place.path.name}), found {place.kind}; export others.")
+    try:
+        with safe_open(place.path, "pt") as file:
+            return file.get_tensor(place.name).float()
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"expected {place.name} in {place.path}, could not read it ({error}); fetch it.") from None
 
 
 def _parts(place: Stored) -> Iterator[tuple[slice, torch.Tensor]]:

@@ -6,16 +6,15 @@ import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
-from transformers import LlamaForCausalLM
 
 from uniecg_device.errors import InputError, UniecgError
+from uniecg_export.gguf_vocabulary import Vocabulary, prepare_text
 from uniecg_export.gguf_writer import Precision
+from uniecg_export.language import Forward
 from uniecg_export.onnx_graphs import Source
 from uniecg_runtime import manifest
 from uniecg_runtime.backends.llama import LanguageModel
@@ -108,7 +107,7 @@ def graph_parity(source: Source, path: Path, artifact: manifest.Artifact, draws:
     return Parity(source.role, "outputs, relative error", float(np.max(errors)), GRAPH_LIMIT)
 
 
-def tokenizer_parity(tokenizer: Tokenizer, model: LanguageModel, draws: int = 300) -> Parity:
+def tokenizer_parity(tokenizer: Tokenizer, vocabulary: Vocabulary, model: LanguageModel, draws: int = 300) -> Parity:
     """Token for token on `TEXTS` and random mixtures of them; the share of texts that differ."""
     rng = random.Random(0)
     letters = "".join(TEXTS) + "0123456789 .,;:|/-+()\n"
@@ -116,54 +115,42 @@ def tokenizer_parity(tokenizer: Tokenizer, model: LanguageModel, draws: int = 30
     mixed = ["".join(rng.choices(letters, k=rng.randint(1, 60))) for _ in range(draws // 2)]
     mixed += [" ".join(rng.choices(words, k=rng.randint(1, 20))) for _ in range(draws // 2)]
     texts = [*TEXTS, *mixed]
-    differ = sum(model.tokenize(text) != tokenizer.encode(text, add_special_tokens=False).ids for text in texts)
+    expected = (encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False))
+    found = (model.tokenize(prepare_text(vocabulary, text)) for text in texts)
+    differ = sum(a != b for a, b in zip(found, expected, strict=True))
     return Parity("tokenizer", f"share of {len(texts)} texts that differ", differ / len(texts), 0.0)
 
 
 def language_model_parity(
-    torch_model: LlamaForCausalLM,
-    tokenizer: Tokenizer,
-    model: LanguageModel,
-    soft_tokens: NDArray[np.float32],
+    reference: Forward,
+    found: Forward,
+    passages: Sequence[Sequence[int]],
+    soft_tokens: NDArray[np.float32] | None,
     precision: Precision,
 ) -> tuple[Parity, Parity]:
-    """llama.cpp against transformers, position by position, with and without soft tokens in front.
+    """The artifact against its reference, position by position, and again with soft tokens in front.
 
-    soft_tokens: float32 (n, width). Gives the share of positions whose likeliest next token differs, and
-    the relative error of logits over all positions.
+    passages: tokens. soft_tokens: float32 (n, width). Gives the share of positions whose likeliest next token differs,
+    and the relative error of logits and hidden states over all positions, the larger of the two.
     """
-    rng = np.random.default_rng(0)
-    vocabulary = torch_model.config.vocab_size
-    passages = [tokenizer.encode(text, add_special_tokens=False).ids for text in TEXTS]
-    passages += [rng.integers(0, vocabulary, 64).tolist() for _ in range(2)]
-    found, expected = [], []
-    for prefix in (None, soft_tokens):
+    differ: list[bool] = []
+    apart, largest = np.zeros(2), np.zeros(2)  # of logits and of states
+    for prefix in (None,) if soft_tokens is None else (None, soft_tokens):
         for ids in passages if prefix is None else passages[1:5]:
-            found.append(_each_next(model, prefix, ids))
-            expected.append(torch_logits(torch_model, prefix, ids))
-    a, b = np.concatenate(found), np.concatenate(expected)
-    differ = float((a.argmax(1) != b.argmax(1)).mean())
+            pairs = list(zip(found([], prefix, ids), reference([], prefix, ids), strict=True))
+            differ += list(pairs[0][0].argmax(1) != pairs[0][1].argmax(1))
+            apart = np.maximum(apart, [np.abs(a - b).max() for a, b in pairs])
+            largest = np.maximum(largest, [np.abs(b).max() for _, b in pairs])
+    error = float((apart / largest).max())
+    share = f"share of {len(differ)} top-1 tokens that differ"
     return (
-        Parity("language_model", f"share of {len(a)} top-1 tokens that differ", differ, DISAGREEMENT_LIMITS[precision]),
-        Parity("language_model_states", "logits, relative error", relative_error(a, b), STATE_LIMITS[precision]),
+        Parity("language_model", share, float(np.mean(differ)), DISAGREEMENT_LIMITS[precision]),
+        Parity("language_model_states", "logits and states, relative error", error, STATE_LIMITS[precision]),
     )
 
 
-def torch_logits(
-    model: LlamaForCausalLM, prefix: NDArray[np.float32] | None, ids: Sequence[int]
-) -> NDArray[np.float32]:
-    """transformers' logits after each of `ids`, behind an optional prefix of soft tokens: (len(ids), vocabulary)."""
-    with torch.inference_mode():
-        rows = model.get_input_embeddings()(torch.tensor([list(ids)]))
-        if prefix is not None:
-            rows = torch.cat([torch.from_numpy(prefix)[None], rows], 1)
-        logits: NDArray[Any] = model(inputs_embeds=rows).logits[0, -len(ids) :].numpy()
-    return logits
-
-
-def _each_next(model: LanguageModel, prefix: NDArray[np.float32] | None, ids: Sequence[int]) -> NDArray[np.float32]:
-    """llama.cpp's logits after each of `ids`, fed one by one as in generation."""
-    model.reset()
-    if prefix is not None:
-        model.feed_embeddings(prefix)
-    return np.stack([model.feed_tokens([token]) for token in ids])
+def passages(tokenizer: Tokenizer, vocabulary: int, most: int) -> list[list[int]]:
+    """`TEXTS` as tokens, and two of tokens at random; each at most `most` long."""
+    rng = np.random.default_rng(0)
+    texts = [tokenizer.encode(text, add_special_tokens=False).ids for text in TEXTS]
+    return [ids[:most] for ids in (*texts, *(rng.integers(0, vocabulary, 64).tolist() for _ in range(2)))]

@@ -33,7 +33,8 @@ from uniecg_export.gguf_writer import (
     write_gguf,
 )
 from uniecg_export.importance import write_importance
-from uniecg_export.parity import STATE_LIMITS, torch_logits
+from uniecg_export.language import in_torch
+from uniecg_export.parity import STATE_LIMITS
 from uniecg_runtime.backends.llama import LanguageModel
 from uniecg_runtime.verify import relative_error
 
@@ -236,7 +237,7 @@ def test_every_precision_is_what_it_says_and_errs_more_the_smaller_it_is(
 ) -> None:
     model, source = wide
     ids = np.random.default_rng(0).integers(0, 259, 64).tolist()
-    expected = torch_logits(model, None, ids)
+    expected, _ = in_torch(model)([], None, ids)
     sizes, errors = [], []
     for precision in PRECISIONS:
         path = tmp_path / f"{precision}.gguf"

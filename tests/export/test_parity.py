@@ -12,6 +12,8 @@ from opened import Opened
 from uniecg_device.errors import InputError
 from uniecg_export.bundle import Exported
 from uniecg_export.families.uniecg_nano_roles import sources
+from uniecg_export.gguf_vocabulary import read_tokenizer
+from uniecg_export.language import InLlama, in_torch
 from uniecg_export.parity import (
     GATES,
     GRAPH_LIMIT,
@@ -20,9 +22,9 @@ from uniecg_export.parity import (
     decide,
     graph_parity,
     language_model_parity,
+    passages,
     read_overrides,
     tokenizer_parity,
-    torch_logits,
 )
 from uniecg_runtime.backends.llama import LanguageModel
 from uniecg_runtime.manifest import Override
@@ -58,18 +60,19 @@ def test_a_graph_of_other_weights_is_noticed(bundle_f16: Exported, opened: Opene
 
 
 def test_a_language_model_of_other_weights_is_noticed(bundle_f16: Exported, opened: Opened) -> None:
-    llama = LanguageModel(bundle_f16.folder / "language_model.gguf", context=512, threads=1)
+    llama = InLlama(bundle_f16.folder / "language_model.gguf", 512)
     torch_model = opened.model.language_model
+    texts = passages(opened.tokenizer, 512, 400)
     layer = torch_model.model.layers[0].self_attn
     soft_tokens = np.random.default_rng(0).standard_normal((5, 64), np.float32)
-    tops, states = language_model_parity(torch_model, opened.tokenizer, llama, soft_tokens, "f16")
+    tops, states = language_model_parity(in_torch(torch_model), llama, texts, soft_tokens, "f16")
     assert tops.ok and states.ok
     q, k = layer.q_proj.weight.detach().clone(), layer.k_proj.weight.detach().clone()
     try:
         with torch.no_grad():
             layer.q_proj.weight.copy_(k * 40)
             layer.k_proj.weight.copy_(q)
-        _, states = language_model_parity(torch_model, opened.tokenizer, llama, soft_tokens, "f16")
+        _, states = language_model_parity(in_torch(torch_model), llama, texts, soft_tokens, "f16")
         assert not states.ok
     finally:
         with torch.no_grad():
@@ -82,8 +85,8 @@ def test_soft_tokens_change_what_comes_next_on_both_sides(bundle_f16: Exported, 
     soft_tokens = np.random.default_rng(0).standard_normal((5, 64), np.float32)
     llama.feed_embeddings(soft_tokens)
     found = llama.feed_tokens([4, 5])
-    expected = torch_logits(opened.model.language_model, soft_tokens, [4, 5])[-1]
-    bare = torch_logits(opened.model.language_model, None, [4, 5])[-1]
+    expected = in_torch(opened.model.language_model)([], soft_tokens, [4, 5])[0][-1]
+    bare = in_torch(opened.model.language_model)([], None, [4, 5])[0][-1]
     assert np.abs(found - expected).max() < 0.01 * np.abs(expected).max()
     assert np.abs(found - bare).max() > 0.05 * np.abs(expected).max()
 
@@ -93,7 +96,9 @@ def test_a_tokenizer_with_another_merge_is_noticed(bundle_f16: Exported, checkpo
     text = (checkpoint / "tokenizer.json").read_text(encoding="utf-8")
     other = type(opened.tokenizer).from_str(text)
     other.add_tokens(["ST elevation"])
-    assert not tokenizer_parity(other, llama).ok
+    vocabulary = read_tokenizer(checkpoint / "tokenizer.json", 512)
+    assert tokenizer_parity(opened.tokenizer, vocabulary, llama).ok
+    assert not tokenizer_parity(other, vocabulary, llama).ok
 
 
 def test_an_error_that_is_no_number_does_not_pass() -> None:

@@ -189,7 +189,9 @@ def with_prompt(manifest: Manifest, **change: Any) -> Manifest:
 
 
 def test_text_between_special_tokens_is_tokenised_in_one_piece(manifest: Manifest) -> None:
-    plain = with_prompt(manifest, first_turn_with_signal="<s>Sys USER: {signal}\n{question} {measurements}. SAY:<|user|>")
+    plain = with_prompt(
+        manifest, first_turn_with_signal="<s>Sys USER: {signal}\n{question} {measurements}. SAY:<|user|>"
+    )
     talk = dialogue(plain)
     seen: list[str] = []
     tokenize = talk.model.tokenize

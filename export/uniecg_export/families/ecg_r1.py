@@ -14,18 +14,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from uniecg_device.errors import InputError
-from uniecg_export.families import ecg_coca, gem
+from uniecg_export.exportable import RESEARCH, Exportable, count_parameters
+from uniecg_export.families import ecg_coca, parts
 from uniecg_export.families.ecg_coca import EcgCocaConfig, EcgTower, Shapes, draw_signal
-from uniecg_export.families.gem import Fields, Parts, Table, projector
+from uniecg_export.families.folder import lengths, load, open_folder, preprocessing, refuse, shapes
+from uniecg_export.families.gem import QUESTION, projector
+from uniecg_export.families.parts import Fields, Parts, Table, count, text
+from uniecg_export.gguf_vocabulary import Vocabulary
+from uniecg_export.hf_language_model import Geometry
+from uniecg_export.language import Language, read_tokenizers
 from uniecg_export.onnx_graphs import Source
+from uniecg_export.weights import fill
+from uniecg_runtime.manifest import Prompt
 
 T = TypeVar("T")
+SYSTEM = "You are a helpful, harmless clinical ECG assistant. Provide concise, evidence-based interpretations."
+MAX_NEW_TOKENS = 2048
 PAD, START, END = "<|ecg_pad|>", "<|ecg_start|>", "<|ecg_end|>"
 
 TABLE: Table = {
@@ -35,7 +46,7 @@ TABLE: Table = {
     "model.language_model.": ("language_model", "model."),
     "lm_head.": ("language_model", "lm_head."),
 }
-QWEN3_LAYER = (*gem.LLAMA_LAYER, "self_attn.q_norm.weight", "self_attn.k_norm.weight")
+QWEN3_LAYER = (*parts.LLAMA_LAYER, "self_attn.q_norm.weight", "self_attn.k_norm.weight")
 
 
 @dataclass(frozen=True)
@@ -73,12 +84,12 @@ def config_from(fields: Fields, tower: Shapes) -> EcgR1Config:
     token = fields.get("ecg_token_id")
     return EcgR1Config(
         tower=ecg_coca.config_from(tower),
-        ecg_projector_type=gem.text(fields, "ecg_projector_type", EcgR1Config.ecg_projector_type),
+        ecg_projector_type=text(fields, "ecg_projector_type", EcgR1Config.ecg_projector_type),
         # The published code asks the top level first.
-        hidden_size=gem.count(fields if fields.get("hidden_size") is not None else language, "hidden_size"),
-        num_hidden_layers=gem.count(language, "num_hidden_layers", gem.MOST_LAYERS),
+        hidden_size=count(fields if fields.get("hidden_size") is not None else language, "hidden_size"),
+        num_hidden_layers=count(language, "num_hidden_layers", parts.MOST_LAYERS),
         tie_word_embeddings=fields.get("tie_word_embeddings", language.get("tie_word_embeddings")) is True,
-        ecg_token_id=None if token is None else gem.count(fields, "ecg_token_id"),
+        ecg_token_id=None if token is None else count(fields, "ecg_token_id"),
     )
 
 
@@ -124,18 +135,73 @@ def special_ids(config: EcgR1Config, vocabulary: Mapping[str, int]) -> dict[str,
 
 
 def split(tensors: Mapping[str, T], tower_file: Mapping[str, T] | None = None) -> Parts[T]:
-    """As gem.split; the text stack gets the names of Qwen3ForCausalLM."""
-    return gem.split(tensors, tower_file, TABLE)
+    """As parts.split; the text stack gets the names of Qwen3ForCausalLM."""
+    return parts.split(tensors, tower_file, TABLE)
 
 
-def differences(parts: Parts[T], config: EcgR1Config) -> tuple[list[str], list[str]]:
-    """What is missing from `parts` and what is unexpected in it, by name; shapes are load_state_dict's to compare."""
+def differences(found: Parts[T], config: EcgR1Config) -> tuple[list[str], list[str]]:
+    """What is missing from `found` and what is unexpected in it, by name; shapes are load_state_dict's to compare."""
     with torch.device("meta"):
         encoder = Encoder(config).state_dict()
-    names = gem.language_model_names(config.num_hidden_layers, QWEN3_LAYER)
-    return gem.compare(parts, (*encoder, *names), ("lm_head.weight",) if config.tie_word_embeddings else ())
+    names = parts.language_model_names(config.num_hidden_layers, QWEN3_LAYER)
+    return parts.compare(found, (*encoder, *names), ("lm_head.weight",) if config.tie_word_embeddings else ())
 
 
 def sources(encoder: Encoder) -> tuple[Source, ...]:
     """The fused encoder; batch 1, float32."""
     return (Source("encoder", encoder, draw_signal(encoder.config.tower), ("tokens",)),)
+
+
+def prompt(vocabulary: Vocabulary, geometry: Geometry) -> Prompt:
+    """The published template `ecg_r1`: ChatML with a system text, the ECG between its markers."""
+    context, answer = lengths(geometry, MAX_NEW_TOKENS)
+    system, answering = f"<|im_start|>system\n{SYSTEM}<|im_end|>\n", "<|im_end|>\n<|im_start|>assistant\n"
+    return Prompt(
+        first_turn_with_signal=f"{system}<|im_start|>user\n{START}{{signal}}{END} {{question}}{answering}",
+        first_turn=f"{system}<|im_start|>user\n{{question}}{answering}",
+        next_turn=f"<|im_end|>\n<|im_start|>user\n{{question}}{answering}",
+        interpret_question=QUESTION,
+        features=(),
+        findings=(),
+        draw_prefix="",
+        end_token="<|im_end|>",
+        context=context,
+        max_new_tokens=answer,
+        normal_form=vocabulary.normal_form,
+    )
+
+
+def read(path: Path, tower: Path | None = None) -> Exportable:
+    """Open a checkpoint folder; without images, which is a way that it was trained in.
+
+    tower: the ECG tower's own file, where the shards have none. Raises InputError for anything else, listing the
+    tensors that are missing or unexpected.
+    """
+    folder = open_folder(path, tower)
+    found = folder.parts(TABLE)
+    config = config_from(folder.fields, shapes(found.tower))
+    refuse(path, *differences(found, config))
+    model = folder.language_model(found, language_model_fields(folder.fields))
+    tokenizer, vocabulary = read_tokenizers(path, model.geometry.vocabulary)
+    names = {vocabulary.tokens[i]: i for i in vocabulary.special}
+    special_ids(config, names)
+    if not {"<|im_start|>", "<|im_end|>"} <= names.keys():
+        raise InputError(
+            f"expected Qwen's <|im_start|> and <|im_end|> in the tokenizer of {path}, found none; take it."
+        )
+    encoder = Encoder(config)
+    fill(encoder, load(found.encoder), path)
+    graphs = sources(encoder)
+    return Exportable(
+        family="ecg_r1",
+        name="ecg-r1",
+        version=path.absolute().name,
+        licence="Apache-2.0 (ECG-R1's code); the weights' own terms apply",
+        intended_use=RESEARCH,
+        paper="https://github.com/PKUDigitalHealth/ECG-R1",
+        files=folder.files,
+        sources=graphs,
+        parameters=count_parameters(graphs) | {"language_model": model.parameters},
+        language=Language(model, tokenizer, vocabulary, prompt(vocabulary, model.geometry)),
+        preprocessing=preprocessing(config.tower),
+    )

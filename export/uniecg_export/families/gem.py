@@ -12,23 +12,37 @@ Out: (1,101,4096) embeddings for the language model, in front of the images' whe
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from uniecg_device.errors import InputError
-from uniecg_export.families import ecg_coca
+from uniecg_export.exportable import RESEARCH, Exportable, count_parameters
+from uniecg_export.families import ecg_coca, parts
 from uniecg_export.families.ecg_coca import EcgCocaConfig, EcgTower, Shapes, draw_signal
+from uniecg_export.families.folder import bounds, lengths, load, open_folder, preprocessing, refuse, shapes
+from uniecg_export.families.parts import Fields, Parts, Table, count, text
+from uniecg_export.gguf_vocabulary import Vocabulary, prepare_text
+from uniecg_export.hf_language_model import Geometry
+from uniecg_export.language import Language, read_tokenizers
 from uniecg_export.onnx_graphs import Source
+from uniecg_export.weights import fill
+from uniecg_runtime.manifest import Prompt
 
 T = TypeVar("T")
-Fields = Mapping[str, Any]  # of a config.json
-Table = Mapping[str, tuple[str, str]]  # a prefix -> the part that it belongs to, and the prefix that it has there
-MOST = 1 << 20  # of a width in config.json
-MOST_LAYERS = 256
+SYSTEM = (
+    "A chat between a curious human and an artificial intelligence assistant. "
+    "The assistant gives helpful, detailed, and polite answers to the human's questions."
+)
+QUESTION = (
+    "Interpret the provided ECG image, identify key features and abnormalities in each lead, and generate a clinical "
+    "diagnosis that is supported by the observed evidence."
+)
+MAX_NEW_TOKENS = 1024
 
 TABLE: Table = {
     "model.ecg_tower.ecg_tower.": ("tower", ""),
@@ -41,12 +55,6 @@ TABLE: Table = {
     "model.norm.": ("language_model", "model.norm."),
     "lm_head.": ("language_model", "lm_head."),
 }
-LLAMA_LAYER = (
-    *(f"self_attn.{letter}_proj.weight" for letter in "qkvo"),
-    *(f"mlp.{name}_proj.weight" for name in ("gate", "up", "down")),
-    "input_layernorm.weight",
-    "post_attention_layernorm.weight",
-)
 
 
 @dataclass(frozen=True)
@@ -60,29 +68,6 @@ class GemConfig:
     hidden_size: int = 4096
     num_hidden_layers: int = 32
     tie_word_embeddings: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Parts(Generic[T]):
-    """A checkpoint's tensors by what they are for, under the names that each part's own module has.
-
-    language_model: as transformers' causal language model names them. alignment: UniECG's, towards the generator.
-    aside: what the tower's own file holds besides the tower. unknown: what belongs nowhere.
-    """
-
-    tower: dict[str, T] = field(default_factory=dict)
-    projectors: dict[str, T] = field(default_factory=dict)
-    vision_tower: dict[str, T] = field(default_factory=dict)
-    image_newline: dict[str, T] = field(default_factory=dict)
-    language_model: dict[str, T] = field(default_factory=dict)
-    alignment: dict[str, T] = field(default_factory=dict)
-    aside: dict[str, T] = field(default_factory=dict)
-    unknown: dict[str, T] = field(default_factory=dict)
-
-    @property
-    def encoder(self) -> dict[str, T]:
-        """Tower and projectors, as the fused encoder names them."""
-        return {f"ecg_tower.{name}": value for name, value in self.tower.items()} | self.projectors
 
 
 class Encoder(nn.Module):
@@ -130,80 +115,83 @@ def config_from(fields: Fields, tower: Shapes) -> GemConfig:
         mm_projector_type=text(fields, "mm_projector_type", "linear"),
         mm_hidden_size=count(fields, "mm_hidden_size"),
         hidden_size=count(fields, "hidden_size"),
-        num_hidden_layers=count(fields, "num_hidden_layers", MOST_LAYERS),
+        num_hidden_layers=count(fields, "num_hidden_layers", parts.MOST_LAYERS),
         tie_word_embeddings=fields.get("tie_word_embeddings") is True,
     )
 
 
-def count(fields: Fields, name: str, most: int = MOST) -> int:
-    """A whole number from 1 to `most`. Raises InputError where it is not one."""
-    value = fields.get(name)
-    if type(value) is not int or not 0 < value <= most:
-        raise InputError(
-            f"expected {name!r} as a whole number from 1 to {most} in config.json, found {value!r}; "
-            f"take the config.json that belongs to the checkpoint."
-        )
-    return value
+def split(tensors: Mapping[str, T], tower_file: Mapping[str, T] | None = None) -> Parts[T]:
+    """As parts.split, by GEM's published names."""
+    return parts.split(tensors, tower_file, TABLE)
 
 
-def text(fields: Fields, name: str, default: str) -> str:
-    """A word, `default` where there is none. Raises InputError where it is something else."""
-    value = fields.get(name)
-    if value is None:
-        return default
-    if not isinstance(value, str):
-        raise InputError(
-            f"expected {name!r} as a word in config.json, found {value!r}; "
-            f"take the config.json that belongs to the checkpoint."
-        )
-    return value
-
-
-def split(tensors: Mapping[str, T], tower_file: Mapping[str, T] | None = None, table: Table = TABLE) -> Parts[T]:
-    """Sort a checkpoint's tensors, or whatever stands for them, by their published names.
-
-    tensors: of all shards together. tower_file: of the ECG tower's own file, where the shards have no tower.
-    Raises InputError where the tower is in both: the published loaders disagree on which of them counts.
-    """
-    parts: Parts[T] = Parts()
-    for name, value in tensors.items():
-        prefix = max((p for p in table if name.startswith(p)), key=len, default=None)
-        part, start = ("unknown", "") if prefix is None else table[prefix]
-        getattr(parts, part)[start + name.removeprefix(prefix or "")] = value
-    if parts.tower and tower_file is not None:
-        raise InputError(
-            "expected one ECG tower, found one in the checkpoint's shards and one in a file of its own; "
-            "leave out the file, or the shards' `ecg_tower` tensors."
-        )
-    for name, value in (tower_file or {}).items():
-        own = name.startswith(ecg_coca.PREFIX)
-        (parts.tower if own else parts.aside)[name.removeprefix(ecg_coca.PREFIX)] = value
-    return parts
-
-
-def differences(parts: Parts[T], config: GemConfig) -> tuple[list[str], list[str]]:
-    """What is missing from `parts` and what is unexpected in it, by name; shapes are load_state_dict's to compare."""
+def differences(found: Parts[T], config: GemConfig) -> tuple[list[str], list[str]]:
+    """What is missing from `found` and what is unexpected in it, by name; shapes are load_state_dict's to compare."""
     with torch.device("meta"):
         encoder = Encoder(config).state_dict()
-    names = language_model_names(config.num_hidden_layers, LLAMA_LAYER)
-    return compare(parts, (*encoder, *names), optional=("lm_head.weight",) if config.tie_word_embeddings else ())
-
-
-def language_model_names(layers: int, of_a_layer: Iterable[str]) -> list[str]:
-    """Tensors of a LLaMA-like causal language model as transformers names them."""
-    of_a_layer = tuple(of_a_layer)
-    names = [f"model.layers.{i}.{name}" for i in range(layers) for name in of_a_layer]
-    return ["model.embed_tokens.weight", *names, "model.norm.weight", "lm_head.weight"]
-
-
-def compare(parts: Parts[T], expected: Collection[str], optional: Collection[str] = ()) -> tuple[list[str], list[str]]:
-    """Missing and unexpected names of encoder and language model together; the images' parts are not looked at."""
-    found = parts.encoder | parts.language_model
-    known = set(expected)
-    missing = [name for name in expected if name not in found and name not in optional]
-    return missing, [*(name for name in found if name not in known), *parts.unknown]
+    names = parts.language_model_names(config.num_hidden_layers, parts.LLAMA_LAYER)
+    return parts.compare(found, (*encoder, *names), optional=("lm_head.weight",) if config.tie_word_embeddings else ())
 
 
 def sources(encoder: Encoder) -> tuple[Source, ...]:
     """The fused encoder; batch 1, float32."""
     return (Source("encoder", encoder, draw_signal(encoder.config.tower), ("tokens",)),)
+
+
+def prompt(vocabulary: Vocabulary, geometry: Geometry) -> Prompt:
+    """The published conversation, `llava_v1`. Text on each side of the ECG is a text of its own to the tokenizer."""
+    begin, end = bounds(vocabulary, geometry)
+    context, answer = lengths(geometry, MAX_NEW_TOKENS)
+
+    def chunk(words: str) -> str:
+        return prepare_text(vocabulary, words)
+
+    return Prompt(
+        first_turn_with_signal="".join(
+            (begin, chunk(f"{SYSTEM} USER: "), "{signal}", chunk("\n{question} ASSISTANT:"))
+        ),
+        first_turn=begin + chunk(f"{SYSTEM} USER: {{question}} ASSISTANT:"),
+        next_turn=chunk(f"{end}USER: {{question}} ASSISTANT:"),
+        interpret_question=QUESTION,
+        features=(),
+        findings=(),
+        draw_prefix="",
+        end_token=end,
+        context=context,
+        max_new_tokens=answer,
+        normal_form=vocabulary.normal_form,
+    )
+
+
+def language_model_fields(fields: Fields) -> dict[str, Any]:
+    """config.json's fields with the plain model type behind `llava_llama` or `llava_mistral`."""
+    return {**fields, "model_type": str(fields.get("model_type")).removeprefix("llava_")}
+
+
+def read(path: Path, tower: Path | None = None) -> Exportable:
+    """Open a checkpoint folder. tower: the ECG tower's own file, where the shards have none.
+
+    Raises InputError for anything else, listing the tensors that are missing or unexpected.
+    """
+    folder = open_folder(path, tower)
+    found = folder.parts(TABLE)
+    config = config_from(folder.fields, shapes(found.tower))
+    refuse(path, *differences(found, config))
+    model = folder.language_model(found, language_model_fields(folder.fields))
+    tokenizer, vocabulary = read_tokenizers(path, model.geometry.vocabulary)
+    encoder = Encoder(config)
+    fill(encoder, load(found.encoder), path)
+    graphs = sources(encoder)
+    return Exportable(
+        family="gem",
+        name="gem",
+        version=path.absolute().name,
+        licence="Apache-2.0 (GEM's code); the weights' own terms, LLaMA's among them, apply",
+        intended_use=RESEARCH,
+        paper="https://arxiv.org/abs/2503.06073",
+        files=folder.files,
+        sources=graphs,
+        parameters=count_parameters(graphs) | {"language_model": model.parameters},
+        language=Language(model, tokenizer, vocabulary, prompt(vocabulary, model.geometry)),
+        preprocessing=preprocessing(config.tower),
+    )

@@ -19,17 +19,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
+import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from uniecg_device.errors import InputError
-from uniecg_export.families import gem
+from uniecg_export.exportable import RESEARCH, Exportable, count_parameters
+from uniecg_export.families import diffusets, gem, parts
 from uniecg_export.families.ecg_coca import Shape, Shapes
-from uniecg_export.families.gem import Fields, GemConfig, Parts
+from uniecg_export.families.folder import load, open_folder, preprocessing, refuse, shapes
+from uniecg_export.families.gem import GemConfig
+from uniecg_export.families.parts import Fields, Parts, Table, count, text
+from uniecg_export.gguf_vocabulary import made_special
+from uniecg_export.language import Language, read_tokenizers
 from uniecg_export.onnx_graphs import Arrays, Source
+from uniecg_export.weights import fill
+from uniecg_runtime.manifest import need
 
 T = TypeVar("T")
 Pooling = Literal["mean", "last", "concat"]
@@ -96,12 +105,7 @@ def config_from(fields: Fields, tower: Shapes) -> UniEcgConfig:
 
     Raises InputError for a field or tensor that is absent or cannot be.
     """
-    held = fields.get("ecg_generation")
-    if not isinstance(held, Mapping):
-        raise InputError(
-            f"expected how `[ECG]` tokens reach the generator under 'ecg_generation' in config.json, found {held!r}; "
-            f"state token_count, pooling and layers there, or export the checkpoint as gem."
-        )
+    held = _stated(fields)
     pooling: Any = held.get("pooling")
     if pooling not in get_args(Pooling):
         raise InputError(
@@ -110,18 +114,28 @@ def config_from(fields: Fields, tower: Shapes) -> UniEcgConfig:
         )
     return UniEcgConfig(
         gem=gem.config_from(fields, tower),
-        token_count=gem.count(held, "token_count", MOST_TOKENS),
+        token_count=count(held, "token_count", MOST_TOKENS),
         pooling=pooling,
         layers=_layers(held.get("layers")),
-        token=gem.text(held, "token", UniEcgConfig.token),
-        prefix=gem.text(held, "prefix", UniEcgConfig.prefix),
+        token=text(held, "token", UniEcgConfig.token),
+        prefix=text(held, "prefix", UniEcgConfig.prefix),
     )
+
+
+def _stated(fields: Fields) -> Fields:
+    held = fields.get("ecg_generation")
+    if not isinstance(held, Mapping):
+        raise InputError(
+            f"expected how `[ECG]` tokens reach the generator under 'ecg_generation' in config.json, found {held!r}; "
+            f"state token_count, pooling and layers there, or export the checkpoint as gem."
+        )
+    return held
 
 
 def _layers(held: Any) -> tuple[int | str, ...]:
     layers = tuple(held) if isinstance(held, list | tuple) else ()
     known = [layer in ACTIVATIONS if isinstance(layer, str) else _is_width(layer) for layer in layers]
-    if not layers or not all(known) or isinstance(layers[-1], str) or len(layers) > gem.MOST_LAYERS:
+    if not layers or not all(known) or isinstance(layers[-1], str) or len(layers) > parts.MOST_LAYERS:
         raise InputError(
             f"expected 'layers' in config.json's ecg_generation as widths and {', '.join(ACTIVATIONS)}, a width last, "
             f"found {held!r}; state the layers that the model was trained with."
@@ -130,21 +144,26 @@ def _layers(held: Any) -> tuple[int | str, ...]:
 
 
 def _is_width(layer: Any) -> bool:
-    return type(layer) is int and 0 < layer <= gem.MOST
+    return type(layer) is int and 0 < layer <= parts.MOST
 
 
 def split(config: UniEcgConfig, tensors: Mapping[str, T], tower_file: Mapping[str, T] | None = None) -> Parts[T]:
     """As gem.split, the aligning projector under `alignment`."""
-    return gem.split(tensors, tower_file, {**gem.TABLE, config.prefix: ("alignment", "")})
+    return parts.split(tensors, tower_file, table(config.prefix))
 
 
-def differences(parts: Parts[T], config: UniEcgConfig) -> tuple[list[str], list[str]]:
+def table(prefix: str) -> Table:
+    """GEM's names, and the aligning projector's behind `prefix`."""
+    return {**gem.TABLE, prefix: ("alignment", "")}
+
+
+def differences(found: Parts[T], config: UniEcgConfig) -> tuple[list[str], list[str]]:
     """As gem.differences; the aligning projector's names carry their prefix."""
     with torch.device("meta"):
         expected = alignment(config).state_dict()
-    missing, unexpected = gem.differences(parts, config.gem)
-    missing += [config.prefix + name for name in expected if name not in parts.alignment]
-    return missing, unexpected + [config.prefix + name for name in parts.alignment if name not in expected]
+    missing, unexpected = gem.differences(found, config.gem)
+    missing += [config.prefix + name for name in expected if name not in found.alignment]
+    return missing, unexpected + [config.prefix + name for name in found.alignment if name not in expected]
 
 
 def token_id(config: UniEcgConfig, vocabulary: Mapping[str, int], rows: Shape) -> int:
@@ -172,3 +191,51 @@ def sources(encoder: gem.Encoder, aligned: AlignedCondition, outputs: tuple[str,
         return {"states": states, "scalars": np.array(scalars, np.float32)}
 
     return (*gem.sources(encoder), Source("condition", aligned, draw, outputs))
+
+
+def read(path: Path, tower: Path | None = None, generator: Path | None = None) -> Exportable:
+    """Open a checkpoint folder and the generator that it draws with.
+
+    tower: the ECG tower's own file, where the shards have none. generator: the folder of a published DiffuSETS, whose
+    text embedding the `[ECG]` states take the place of. Raises InputError for anything else, listing the tensors that
+    are missing or unexpected, and for a generator whose text is of another width.
+    """
+    folder = open_folder(path, tower)
+    found = folder.parts(table(text(_stated(folder.fields), "prefix", UniEcgConfig.prefix)))
+    config = config_from(folder.fields, shapes(found.tower))
+    refuse(path, *differences(found, config))
+    if generator is None:
+        raise InputError(
+            "expected the generator that this UniECG draws with, found none; give DiffuSETS' folder with --generator."
+        )
+    drawing = diffusets.read(generator)
+    condition, *others = drawing.sources
+    width = condition.draw(np.random.default_rng(0))["text"].shape[-1]
+    if config.layers[-1] != width:
+        raise InputError(
+            f"expected a generator whose text embedding is {config.layers[-1]} wide, as 'layers' in config.json's "
+            f"ecg_generation ends, found {width} in {generator}; give the one that the model was aligned with."
+        )
+    model = folder.language_model(found, gem.language_model_fields(folder.fields))
+    tokenizer, vocabulary = read_tokenizers(path, model.geometry.vocabulary)
+    ids = {token: i for i, token in enumerate(vocabulary.tokens)}
+    vocabulary = made_special(vocabulary, token_id(config, ids, model.tensors["model.embed_tokens.weight"].shape))
+    encoder, aligned = gem.Encoder(config.gem), AlignedCondition(config, condition.module)
+    fill(encoder, load(found.encoder), path)
+    fill(aligned.align, load(found.alignment), path)
+    graphs = (*sources(encoder, aligned.eval(), condition.outputs), *others)
+    generation = need(drawing.generation, "a generation part")
+    return Exportable(
+        family="uniecg",
+        name="uniecg",
+        version=path.absolute().name,
+        licence="not stated by its authors",
+        intended_use=RESEARCH,
+        paper="https://arxiv.org/abs/2509.18588",
+        files=(*folder.files, *drawing.files),
+        sources=graphs,
+        parameters=count_parameters(graphs) | {"language_model": model.parameters},
+        language=Language(model, tokenizer, vocabulary, gem.prompt(vocabulary, model.geometry)),
+        preprocessing=preprocessing(config.gem.tower),
+        generation=msgspec.structs.replace(generation, token=config.token, token_count=config.token_count),
+    )

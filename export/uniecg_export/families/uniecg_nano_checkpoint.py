@@ -12,11 +12,12 @@ from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
 from uniecg_device.errors import InputError
-from uniecg_export.exportable import Exportable, Language
+from uniecg_export.exportable import Exportable
 from uniecg_export.families.uniecg_nano import CHECKPOINT_FILES, NanoConfig, UniEcgNano, load_checkpoint, load_config
 from uniecg_export.families.uniecg_nano_prompt import preprocessing, prompt_and_statements
 from uniecg_export.families.uniecg_nano_roles import sources
 from uniecg_export.gguf_writer import Vocabulary, read_tokenizer
+from uniecg_export.language import Language
 from uniecg_export.weights import PICKLES, compare, some
 from uniecg_runtime import manifest
 

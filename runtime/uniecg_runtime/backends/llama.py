@@ -176,16 +176,20 @@ class LanguageModel:
 
     def feed_each(self, ids: Sequence[int]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """As `feed_states`, with the logits after each of the tokens, (n, vocabulary)."""
-        if len(ids) > BATCH:
-            raise ValueError(f"expected at most {BATCH} tokens whose hidden states are wanted, found {len(ids)}")
+        found = []
         api.llama_set_embeddings(self._llama, True)  # of every token, and then logits of every token too
         try:
-            self.feed_tokens(ids)
-            n = len(ids)
-            logits = np.ctypeslib.as_array(api.llama_get_logits(self._llama), (n, self.vocabulary)).copy()
-            states = np.ctypeslib.as_array(api.llama_get_embeddings(self._llama), (n, self.width)).copy()
+            for start in range(0, max(len(ids), 1), BATCH):
+                part = ids[start : start + BATCH]
+                self.feed_tokens(part)
+                each = (
+                    (api.llama_get_logits(self._llama), self.vocabulary),
+                    (api.llama_get_embeddings(self._llama), self.width),
+                )
+                found.append([np.ctypeslib.as_array(rows, (len(part), n)).copy() for rows, n in each])
         finally:
             api.llama_set_embeddings(self._llama, False)
+        logits, states = (np.concatenate(rows) for rows in zip(*found, strict=True))
         return logits, states
 
     def feed_embeddings(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:

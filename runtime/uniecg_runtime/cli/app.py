@@ -200,6 +200,8 @@ def export(
         str | None, typer.Option("--family", help="Of the model, where no config.json names it: ecgfounder, merl ...")
     ] = None,
     labels: Annotated[Path | None, typer.Option("--labels", help="What a classifier gives: one label a line.")] = None,
+    tower: Annotated[Path | None, typer.Option("--tower", help="File of an ECG tower that is not in it.")] = None,
+    generator: Annotated[Path | None, typer.Option("--generator", help="Folder of what draws for it.")] = None,
     precision: Annotated[Precision, typer.Option("--precision", help="Of the language model.")] = Precision.q8_0,
     override: Annotated[
         list[str] | None, typer.Option("--override", help="Let a gate pass: GATE=REASON. The manifest records it.")
@@ -208,7 +210,8 @@ def export(
     """Turn a trained checkpoint into a bundle (needs the `export` extra)."""
     from uniecg_runtime.cli import tools
 
-    tools.export(checkpoint, out, family=family, labels=labels, precision=precision.value, override=override)
+    aside = {"labels": labels, "tower": tower, "generator": generator}
+    tools.export(checkpoint, out, family=family, precision=precision.value, override=override, **aside)
 
 
 @app.command("build-engine")

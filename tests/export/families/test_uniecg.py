@@ -14,7 +14,7 @@ from torch import Tensor, nn  # noqa: E402
 
 from exported_graph import opened  # noqa: E402
 from uniecg_device.errors import InputError  # noqa: E402
-from uniecg_export.families import gem  # noqa: E402
+from uniecg_export.families import gem, parts  # noqa: E402
 from uniecg_export.families.ecg_coca import EcgCocaConfig  # noqa: E402
 from uniecg_export.families.gem import GemConfig  # noqa: E402
 from uniecg_export.families.uniecg import (  # noqa: E402
@@ -152,12 +152,12 @@ def test_a_whole_checkpoint_is_sorted_with_nothing_left(prefix: str) -> None:
         encoder = gem.Encoder(config.gem).state_dict()
     names = [
         *(f"model.{name.replace('ecg_tower.', 'ecg_tower.ecg_tower.', 1)}" for name in encoder),
-        *gem.language_model_names(2, gem.LLAMA_LAYER),
+        *parts.language_model_names(2, parts.LLAMA_LAYER),
         *(prefix + name for name in alignment(config).state_dict()),
     ]
-    parts = split(config, dict.fromkeys(names, 0))
-    assert differences(parts, config) == ([], [])
-    assert list(parts.alignment) == ["0.weight", "0.bias", "2.weight", "2.bias"]
+    sorted_ = split(config, dict.fromkeys(names, 0))
+    assert differences(sorted_, config) == ([], [])
+    assert list(sorted_.alignment) == ["0.weight", "0.bias", "2.weight", "2.bias"]
     names.remove(f"{prefix}2.bias")
     assert differences(split(config, dict.fromkeys([*names, f"{prefix}4.bias"], 0)), config) == (
         [f"{prefix}2.bias"],

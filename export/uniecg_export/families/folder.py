@@ -1,0 +1,129 @@
+"""A Hugging Face folder that holds an ECG tower and its projectors beside a language model, tower or not in it.
+
+Nothing of the language model is read but its headers; the ECG side is read tensor by tensor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from torch import Tensor
+
+from uniecg_device.errors import InputError
+from uniecg_export.exportable import MIMIC_LEADS
+from uniecg_export.families import ecg_coca, parts
+from uniecg_export.families.ecg_coca import EcgCocaConfig, Shapes
+from uniecg_export.families.parts import Fields, Parts, Table
+from uniecg_export.gguf_vocabulary import Vocabulary
+from uniecg_export.hf_language_model import (
+    CONFIG_BYTES,
+    Geometry,
+    HfLanguageModel,
+    Stored,
+    open_language_model,
+    read_float,
+    read_json,
+    stored_tensors,
+)
+from uniecg_export.language import CONTEXT
+from uniecg_export.weights import read_state, some
+from uniecg_runtime.manifest import Preprocessing
+
+Held: TypeAlias = "Stored | Tensor"
+
+
+@dataclass(frozen=True, eq=False)
+class Folder:
+    """Where a checkpoint lies, and what its config.json says. tower: the ECG tower's own file, where it has one."""
+
+    path: Path
+    fields: Fields
+    tower: Path | None
+
+    def parts(self, table: Table) -> Parts[Held]:
+        """The tensors by what they are for. Raises InputError where there is no ECG tower, or two."""
+        stored: dict[str, Held] = {place.name: place for place in stored_tensors(self.path)}
+        stored = {name: held for name, held in stored.items() if not name.endswith(".rotary_emb.inv_freq")}
+        found = parts.split(stored, None if self.tower is None else _tower(self.tower), table)
+        if not found.tower:
+            named = self.fields.get("mm_ecg_tower")
+            hint = f" (config.json names {named})" if isinstance(named, str) else ""
+            raise InputError(
+                f"expected an ECG tower in the shards of {self.path} or in a file of its own, found neither; "
+                f"give the file with --tower{hint}."
+            )
+        return found
+
+    def language_model(self, found: Parts[Held], config: Fields) -> HfLanguageModel:
+        """The language model's tensors as one of its own. config: what its config.json would say."""
+        names = {place.name: name for name, place in found.language_model.items() if isinstance(place, Stored)}
+        return open_language_model(self.path, names.get, config)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """What the weights were read from."""
+        return (
+            *dict.fromkeys(place.path for place in stored_tensors(self.path)),
+            *([self.tower] if self.tower else ()),
+        )
+
+
+def open_folder(path: Path, tower: Path | None) -> Folder:
+    """Raises InputError where there is no folder with a config.json."""
+    if not path.is_dir():
+        found = "a file" if path.is_file() else "nothing"
+        raise InputError(f"expected a folder with config.json and safetensors at {path}, found {found}; give one.")
+    return Folder(path, read_json(path / "config.json", CONFIG_BYTES), tower)
+
+
+def _tower(path: Path) -> dict[str, Tensor]:
+    return {ecg_coca.PREFIX + name: tensor for name, tensor in ecg_coca.unpack(read_state(path)).items()}
+
+
+def shapes(held: Mapping[str, Held]) -> Shapes:
+    """By name."""
+    return {name: tuple(value.shape) for name, value in held.items()}
+
+
+def load(held: Mapping[str, Held]) -> dict[str, Tensor]:
+    """In float32."""
+    return {name: read_float(value) if isinstance(value, Stored) else value for name, value in held.items()}
+
+
+def refuse(where: Path, missing: list[str], unexpected: list[str]) -> None:
+    """Raises InputError that lists both, where there is anything to list."""
+    wrong = {"missing": missing, "unexpected": unexpected}
+    if missing or unexpected:
+        listed = "\n".join(f"  {what} ({len(names)}): {some(names)}" for what, names in wrong.items() if names)
+        raise InputError(
+            f"expected in {where} the tensors of its configuration, found:\n{listed}\n"
+            f"Export a whole checkpoint, with the configuration that belongs to it."
+        )
+
+
+def preprocessing(tower: EcgCocaConfig) -> Preprocessing:
+    """What the tower was trained on: mV at 500 Hz as they are, leads in MIMIC-IV-ECG's order."""
+    return Preprocessing(fs=500.0, samples=tower.samples, leads=MIMIC_LEADS, min_seconds=5.0, scaling="none")
+
+
+def bounds(vocabulary: Vocabulary, geometry: Geometry) -> tuple[str, str]:
+    """What a conversation begins with, "" where it is nothing, and the token that ends an answer.
+
+    Raises InputError where neither the tokenizer nor config.json says what ends an answer.
+    """
+    tokens = vocabulary.tokens
+    end = geometry.eos if vocabulary.eos is None else vocabulary.eos
+    if end is None or end not in vocabulary.special:
+        found = "none" if end is None or end >= len(tokens) else f"{tokens[end]!r}, which is no special token"
+        raise InputError(f"expected a special token that ends an answer (eos_token), found {found}; state it.")
+    begins = vocabulary.add_bos and vocabulary.bos in vocabulary.special
+    return tokens[vocabulary.bos or 0] if begins else "", tokens[end]
+
+
+def lengths(geometry: Geometry, answer: int) -> tuple[int, int]:
+    """Tokens of the context and of an answer, as far as the model and a small machine's memory go."""
+    context = min(geometry.context, CONTEXT)
+    return context, min(answer, context // 2)
