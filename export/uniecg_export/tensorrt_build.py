@@ -32,6 +32,7 @@ from uniecg_runtime.engines import (
     replace_file,
     write_plan,
 )
+from uniecg_runtime.machine import meminfo
 from uniecg_runtime.manifest import Role
 
 __all__ = ["Built", "Step", "build_bundle", "build_plan", "find_tensorrt"]
@@ -41,7 +42,6 @@ MEMORY_PER_BYTE: Final = 8  # of ONNX; see check_memory for this and the next
 MEMORY_BASE: Final[dict[Flavour, int]] = {"tensorrt": 1 << 30, "tensorrt_rtx": 256 << 20}  # libraries, CUDA
 MAX_ONNX_BYTES: Final = 2 << 30  # protobuf's own limit
 MAX_NAMED: Final = 20  # refused nodes in one message
-_MEMINFO: Final = Path("/proc/meminfo")
 _PRODUCTS: Final = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "EINSUM", "QUANTIZE")
 _TYPES: Final[dict[Precision, str]] = {"fp32": "FLOAT", "tf32": "FLOAT", "fp16": "HALF", "bf16": "BF16", "int8": "INT8"}
 
@@ -141,23 +141,13 @@ def check_memory(onnx_bytes: int, workspace: int, flavour: Flavour) -> None:
     weights (TensorRT-Edge-LLM issue 30). Eight leaves room for the copy on the GPU, which on a Jetson is the same
     memory. TensorRT itself, whose libraries and CUDA context are larger, was not measured.
     """
-    available = available_memory()
+    available = meminfo("MemAvailable")
     needed = MEMORY_BASE[flavour] + MEMORY_PER_BYTE * onnx_bytes + (workspace if flavour == "tensorrt" else 0)
     if available is not None and available < needed:
         raise BackendError(
             f"expected {needed >> 20} MiB of free memory to build a plan of a graph of {onnx_bytes >> 20} MiB, found "
             f"{available >> 20}; close other programs, or build where there is more."
         )
-
-
-def available_memory() -> int | None:
-    """Bytes that programs can still take without swapping; None where the kernel does not say."""
-    try:
-        lines = _MEMINFO.read_text().splitlines()
-    except OSError:
-        return None
-    kibibytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(kibibytes[0]) << 10 if kibibytes else None
 
 
 def _read_onnx(path: Path) -> bytes:

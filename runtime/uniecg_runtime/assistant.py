@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from uniecg_device.errors import BundleError, InputError
+from uniecg_device.errors import InputError
 from uniecg_device.signals import LEADS, Recording
 from uniecg_runtime import drawing, sampler
+from uniecg_runtime.backends.graphs import RoleGraph, check_backend, open_graph, open_language_model
 from uniecg_runtime.backends.llama import LanguageModel
-from uniecg_runtime.backends.onnx import Graph
 from uniecg_runtime.bundle import Bundle
 from uniecg_runtime.conversation import Dialogue, OnText, Speech, read_words
 from uniecg_runtime.drawing import Scalars
@@ -29,28 +29,34 @@ from uniecg_runtime.stopwatch import Stopwatch
 __all__ = ["DISCLAIMER", "Assistant", "Conversation", "Generated", "Interpretation", "Reply"]
 
 MAX_THREADS: Final = 4  # by default; more do not help models of this size
+DRAWING: Final[tuple[Role, ...]] = ("condition", "denoiser", "decoder")
 
 
 class Assistant:
     """A bundle at work. Weights are loaded when first needed.
 
-    threads: CPU threads that each part may use; by default those of this process, at most 4.
-    Calls from several threads wait for each other; `on_text` must not call back into the assistant.
+    backend: "cpu", "cuda" (both ONNX Runtime) or "tensorrt" (plans of `uniecg build-engine`); what cannot run there is
+    a BackendError when it is loaded. threads: CPU threads that each part may use; by default those of this process, at
+    most 4. Calls from several threads wait for each other; `on_text` must not call back into the assistant.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, *, backend: str = "cpu", threads: int | None = None) -> None:
         if threads is not None and threads < 1:
             raise InputError(f"expected at least 1 thread, found {threads}; leave it out to use those there are.")
-        self.bundle = bundle
+        self.bundle, self.backend = bundle, check_backend(backend)
         self.threads = min(MAX_THREADS, usable_cpus()) if threads is None else threads
-        self._graphs: dict[Role, Graph] = {}
+        self._graphs: dict[Role, RoleGraph] = {}
         self._dialogue: Dialogue | None = None
         self._lock = threading.Lock()
 
     def load(self, *roles: Role) -> None:
-        """Load the language model and the graphs of `roles` now instead of when first needed."""
+        """Load the graphs of `roles`, and the language model where there is one, now instead of when first needed."""
         with self._lock:
-            self._fresh_dialogue(*roles)
+            for role in roles:
+                if role != "language_model":
+                    self._graph(role)
+            if self.bundle.manifest.prompt is not None:
+                self._fresh_dialogue()
 
     def interpret(
         self,
@@ -84,6 +90,7 @@ class Assistant:
                 text, ending = speech.text.strip(), _about_ending(speech, limit)
             with watch.lap("quality"):
                 quality = assess(seen.window.recording)
+            ran = self._ran("encoder", *(("language_model",) if dialogue is not None else ()))
             return Interpretation(
                 record=recording.name,
                 text=text,
@@ -92,11 +99,12 @@ class Assistant:
                 quality=_plain_quality(quality),
                 statements=statements,
                 timing_ms=watch.read(),
-                notes=(*seen.window.notes, *_about_quality(quality), *ending),
+                notes=(*seen.window.notes, *_about_quality(quality), *ending, *ran.remarks),
                 start=start,
                 synthetic=recording.synthetic,
-                model=self.bundle.manifest.name,
-                version=self.bundle.manifest.version,
+                model=manifest.name,
+                version=manifest.version,
+                backend=ran.backend,
             )
 
     def generate(
@@ -126,7 +134,7 @@ class Assistant:
         with self._lock:
             watch = Stopwatch()
             with watch.apart("load"):
-                dialogue = self._fresh_dialogue("condition", "denoiser", "decoder")
+                dialogue = self._fresh_dialogue(*DRAWING)
             prompt = dialogue.prompt
             request = f"{text.strip()}, {given.words()}" if given != Scalars() and text.strip() else text
             with watch.lap("prefill"):
@@ -140,7 +148,8 @@ class Assistant:
                 recording, scalars = self._draw(dialogue, line, given, request, how)
             forced = "the model did not close its drawing line; the drawing was made all the same"
             notes = () if speech.ending == "drawing" else (forced,)
-            return self._generated(recording, line.strip(), request, scalars, how, watch, notes)
+            ran = self._ran("language_model", *DRAWING)
+            return self._generated(recording, line.strip(), request, scalars, how, watch, notes, ran)
 
     def _generate_from(self, embedding: NDArray[np.float32] | None, text: str, given: Scalars, how: _How) -> Generated:
         """Draw from a text's embedding, with no language model."""
@@ -157,12 +166,12 @@ class Assistant:
         with self._lock:
             watch = Stopwatch()
             with watch.apart("load"):
-                for role in ("condition", "denoiser", "decoder"):
+                for role in DRAWING:
                     self._graph(role)
             with watch.lap("draw"):
                 states = {"text": embedding.astype(np.float32).reshape(1, 1, width)}
                 recording = self._drawn(states, given, "", text, how)
-            return self._generated(recording, "", text, given, how, watch, ())
+            return self._generated(recording, "", text, given, how, watch, (), self._ran(*DRAWING))
 
     def _generated(
         self,
@@ -173,6 +182,7 @@ class Assistant:
         how: _How,
         watch: Stopwatch,
         notes: tuple[str, ...],
+        ran: Ran,
     ) -> Generated:
         return Generated(
             recording=recording,
@@ -183,9 +193,10 @@ class Assistant:
             steps=how.steps,
             guidance=how.guidance,
             timing_ms=watch.read(),
-            notes=notes,
+            notes=(*notes, *ran.remarks),
             model=self.bundle.manifest.name,
             version=self.bundle.manifest.version,
+            backend=ran.backend,
         )
 
     def encode(self, recording: Recording, *, start: float = 0.0) -> dict[str, NDArray[np.float32]]:
@@ -281,25 +292,31 @@ class Assistant:
             raise InputError(f"expected at least 1 new token, found {max_new_tokens}; the bundle allows {most}.")
         return most if max_new_tokens is None else min(most, max_new_tokens)
 
-    def _graph(self, role: Role) -> Graph:
+    def _graph(self, role: Role) -> RoleGraph:
         if role not in self._graphs:
-            artifact = self.bundle.manifest.artifact(role)
-            self._graphs[role] = Graph(self.bundle.path(role), artifact, threads=self.threads)
+            self._graphs[role] = open_graph(self.bundle, role, self.backend, self.threads)
         return self._graphs[role]
 
     def _fresh_dialogue(self, *roles: Role) -> Dialogue:
         """The assistant's own dialogue, what was said before forgotten; the graphs of `roles` loaded."""
         for role in roles:
-            if role != "language_model":
-                self._graph(role)
+            self._graph(role)
         if self._dialogue is None:
             manifest = self.bundle.manifest
             prompt = need(manifest.prompt, "a language model")
-            model = LanguageModel(self.bundle.path("language_model"), context=prompt.context, threads=self.threads)
-            _check_widths(self.bundle, model.width)
+            model = open_language_model(self.bundle, self.backend, self.threads)
             self._dialogue = Dialogue(model, read_words(model, manifest), prompt, manifest.generation)
         self._dialogue.model.reset()
         return self._dialogue
+
+    def _ran(self, *roles: Role) -> Ran:
+        """What ran `roles`, all of which are loaded."""
+        loaded: dict[Role, RoleGraph | LanguageModel] = {**self._graphs}
+        if self._dialogue is not None:
+            loaded["language_model"] = self._dialogue.model
+        parts = {role: loaded[role] for role in roles}
+        remarks = tuple(remark for part in parts.values() for remark in part.remarks)
+        return Ran({role: part.provider for role, part in parts.items()}, remarks)
 
 
 class Conversation:
@@ -337,14 +354,17 @@ class Conversation:
                 recording, _ = self._assistant._draw(self._dialogue, speech.text, Scalars(), text, how)
             self._seed = (self._seed + 1) % (sampler.MAX_SEED + 1)
         manifest = self._assistant.bundle.manifest
+        looked, drew = ("encoder",) if self._seen else (), DRAWING if recording else ()
+        ran = self._assistant._ran("language_model", *looked, *drew)
         return Reply(
             route="text" if recording is None else "ecg",
             text=speech.text.strip(),
             recording=recording,
             timing_ms=watch.read(),
-            notes=(*self._notes, *_about_ending(speech, self._dialogue.prompt.max_new_tokens)),
+            notes=(*self._notes, *_about_ending(speech, self._dialogue.prompt.max_new_tokens), *ran.remarks),
             model=manifest.name,
             version=manifest.version,
+            backend=ran.backend,
         )
 
     def _turn(self, text: str) -> NDArray[np.float32]:
@@ -358,23 +378,18 @@ class Conversation:
         )
 
 
+class Ran(NamedTuple):
+    """By role, what ran it; and what of that is less than was asked for."""
+
+    backend: dict[str, str]
+    remarks: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class _How:
     steps: int
     seed: int
     guidance: float
-
-
-def _check_widths(bundle: Bundle, width: int) -> None:
-    """The encoder writes into, and the condition reads from, the language model's space."""
-    for artifact in bundle.manifest.artifacts:
-        for tensor in (*artifact.inputs, *artifact.outputs):
-            shared = (artifact.role, tensor.name) in (("encoder", "tokens"), ("condition", "states"))
-            if shared and tensor.shape[-1] != width:
-                raise BundleError(
-                    f"expected {artifact.role} to be {width} wide as the language model, found {tensor.name} "
-                    f"{tensor.shape}; export the bundle again."
-                )
 
 
 def _plain_quality(quality: Quality) -> dict[str, Any]:

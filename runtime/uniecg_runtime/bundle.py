@@ -18,6 +18,7 @@ from uniecg_device.errors import BundleError
 from uniecg_device.signals import INDEPENDENT_LEADS, LEADS
 from uniecg_runtime import manifest as schema
 from uniecg_runtime.manifest import Artifact, Generation, Manifest, Preprocessing, Prompt, Role
+from uniecg_runtime.signing import SIGNATURE, PublicKey, read_signature, required_key
 
 BUILT_IN: Final = "uniecg-nano"
 MANIFEST: Final = "manifest.json"
@@ -36,25 +37,21 @@ class Bundle:
     manifest: Manifest
 
     @staticmethod
-    def open(source: str | Path, *, verify: bool = True) -> Bundle:
+    def open(source: str | Path, *, verify: bool = True, public_key: Path | None = None) -> Bundle:
         """Open the folder `source`, or the built-in bundle where `source` is "uniecg-nano".
 
-        Checks the manifest, then that every file lies inside the folder and has the recorded size and
-        SHA-256. verify=False leaves out the hashes, for a bundle that was verified before.
-        Raises BundleError saying what was expected, what was found and what to do.
+        Checks the signature where a key is required, then the manifest, then that every file lies inside the folder
+        and has the recorded size and SHA-256. verify=False leaves out the hashes, for a bundle that was verified
+        before. public_key: a file of `uniecg keygen`; by default the one that $UNIECG_BUNDLE_KEY names. Where neither
+        is given no signature is asked for. Raises BundleError saying what was expected, what was found and what to do;
+        BackendError where a signature cannot be checked, InputError for a file that is no public key.
         """
-        folder = _BUILT_IN_FOLDER / BUILT_IN if source == BUILT_IN else Path(source)
-        if not folder.is_dir():
-            raise BundleError(
-                f"expected a bundle folder at {folder}, found {'a file' if folder.exists() else 'nothing'}; "
-                f'give a folder that holds {MANIFEST}, or the name "{BUILT_IN}".'
-            )
-        manifest = schema.decode(_read_manifest(folder))
-        _check_fields(manifest)
-        for artifact in manifest.artifacts:
-            _check_file(folder, artifact.file, artifact.size, artifact.sha256 if verify else None)
-        _check_file(folder, manifest.golden_file, None, manifest.golden_sha256 if verify else None)
-        return Bundle(folder.resolve(), manifest)
+        return _open(source, verify, required_key(public_key))
+
+    @staticmethod
+    def open_unsigned(source: str | Path) -> Bundle:
+        """As `open`, but no signature is asked for: for whoever makes and signs bundles."""
+        return _open(source, True, None)
 
     def path(self, role: Role) -> Path:
         """The file that plays `role`. Raises BundleError where the bundle has none."""
@@ -77,7 +74,37 @@ class Bundle:
             ) from None
 
 
-def _read_manifest(folder: Path) -> bytes:
+def _open(source: str | Path, verify: bool, key: PublicKey | None) -> Bundle:
+    folder = _BUILT_IN_FOLDER / BUILT_IN if source == BUILT_IN else Path(source)
+    if not folder.is_dir():
+        raise BundleError(
+            f"expected a bundle folder at {folder}, found {'a file' if folder.exists() else 'nothing'}; "
+            f'give a folder that holds {MANIFEST}, or the name "{BUILT_IN}".'
+        )
+    data = read_manifest(folder)
+    if key is not None:
+        _check_signature(folder, data, key)
+    manifest = schema.decode(data)
+    _check_fields(manifest)
+    for artifact in manifest.artifacts:
+        _check_file(folder, artifact.file, artifact.size, artifact.sha256 if verify else None)
+    _check_file(folder, manifest.golden_file, None, manifest.golden_sha256 if verify else None)
+    return Bundle(folder.resolve(), manifest)
+
+
+def _check_signature(folder: Path, manifest: bytes, key: PublicKey) -> None:
+    """Raises BundleError unless the bundle is signed by `key`."""
+    signature = read_signature(folder)
+    if signature is None:
+        raise BundleError(
+            f"expected bundle {folder} to be signed by the key {key.id}, found no {SIGNATURE}; get a signed copy, or "
+            f"sign it with `uniecg sign`."
+        )
+    key.check(manifest, signature)
+
+
+def read_manifest(folder: Path) -> bytes:
+    """The bytes of a bundle's manifest. Raises BundleError where there is none, or too much."""
     size = _regular_file(folder, MANIFEST)
     if size > MAX_MANIFEST_BYTES:
         raise BundleError(

@@ -1,7 +1,8 @@
-"""Is this machine ready? Versions, providers, threads, memory, serial ports, bundle."""
+"""Is this machine ready? Versions, what can run here and why the rest cannot, memory, serial ports, bundle."""
 
 from __future__ import annotations
 
+import ctypes
 import glob
 import importlib
 import os
@@ -9,10 +10,17 @@ import platform
 import time
 from dataclasses import dataclass
 from importlib import metadata
-from typing import Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
 from uniecg_device.errors import UniecgError
-from uniecg_runtime.machine import machine, peak_memory_mb
+from uniecg_runtime.jetson import Jetson, find_jetson, gpu_nodes, readable
+from uniecg_runtime.machine import machine, meminfo, peak_memory_mb
+from uniecg_runtime.signing import read_signature, required_key
+
+if TYPE_CHECKING:
+    from uniecg_runtime.backends.graphs import Backend
+    from uniecg_runtime.bundle import Bundle
 
 Status = Literal["ok", "note", "problem"]
 DISTRIBUTIONS = ("uniecg-edge", "numpy", "onnxruntime", "llama-cpp-python", "pyserial", "msgspec", "typer", "rich")
@@ -22,7 +30,10 @@ SERIAL_GLOBS = ("/dev/ttyUSB*", "/dev/ttyACM*", "/dev/ttyAMA*", "/dev/ttyTHS*", 
 
 @dataclass(frozen=True)
 class Check:
-    """One line of the report. A "problem" stops interpretation; a "note" does not."""
+    """One line of the report: what was found, and where it is less than could be, what to do.
+
+    A "problem" stops interpretation on the backend that was asked for; a "note" does not.
+    """
 
     topic: str
     name: str
@@ -30,9 +41,21 @@ class Check:
     found: str
 
 
-def examine(bundle: str) -> list[Check]:
-    """Look at this machine and at `bundle`; never raises, every failure is a check of its own."""
-    return [*_versions(), *_modules(), *_hardware(), *_providers(bundle), *_ports(), *_bundle(bundle)]
+def examine(bundle: str, *, backend: str = "cpu", public_key: Path | None = None) -> list[Check]:
+    """Look at this machine and at `bundle`; never raises, every failure is a check of its own.
+
+    backend: the one to be used, which must run here. public_key: as `Bundle.open` takes it.
+    """
+    opened, about = _bundle(bundle, public_key)
+    return [
+        *_versions(),
+        *_modules(),
+        *_hardware(),
+        *_gpu(),
+        *_backends(opened, backend),
+        *_ports(),
+        *about,
+    ]
 
 
 def _versions() -> list[Check]:
@@ -64,47 +87,102 @@ def _hardware() -> list[Check]:
         Check("machine", "processor", "ok", this.cpu),
         Check("machine", "threads", "ok", f"{this.cpus} usable"),
         Check("machine", "memory", "ok", f"{this.memory_mb:.0f} MiB, this process peaks at {peak_memory_mb():.0f}"),
+        Check("machine", "available", "ok", f"{_mebibytes('MemAvailable')} MiB, swap {_mebibytes('SwapTotal')} MiB"),
     ]
 
 
-def _providers(bundle: str) -> list[Check]:
-    try:
-        import onnxruntime
-    except ImportError:
-        return []
-    available = ", ".join(onnxruntime.get_available_providers())
-    checks = [Check("providers", "onnxruntime has", "ok", available)]
-    try:
-        from uniecg_runtime.backends.onnx import Graph
-        from uniecg_runtime.bundle import Bundle
-
-        opened = Bundle.open(bundle, verify=False)
-        first = next((item for item in opened.manifest.artifacts if item.backend == "onnxruntime"), None)
-        if first is not None:
-            checks.append(Check("providers", "in use", "ok", Graph(opened.path(first.role), first).provider))
-    except UniecgError as error:
-        checks.append(Check("providers", "in use", "problem", str(error)))
-    return [*checks, *_tensorrt()]
+def _mebibytes(name: str) -> str:
+    found = meminfo(name)
+    return "unknown" if found is None else str(found >> 20)
 
 
-def _tensorrt() -> list[Check]:
-    """Whether plans could be built and run here; most machines have neither TensorRT nor a GPU, and need neither."""
-    from uniecg_runtime.backends.tensorrt import find_tensorrt
+def _gpu() -> list[Check]:
+    """The GPU and what stands between it and this process; most machines have neither it nor TensorRT."""
+    jetson = find_jetson()
+    return [*_jetson(jetson), *_nodes(jetson), _cuda(), _tensorrt()]
+
+
+def _jetson(jetson: Jetson | None) -> list[Check]:
+    if jetson is None:
+        return [Check("gpu", "Jetson", "ok", "this is none")]
+    found = f"Jetson Linux {jetson.linux}, " + (f"nvidia-jetpack {jetson.jetpack}" if jetson.jetpack else "no JetPack")
+    if jetson.jetpack is None:
+        return [Check("gpu", "Jetson", "note", f"{found}: CUDA and TensorRT come with sudo apt install nvidia-jetpack")]
+    return [Check("gpu", "Jetson", "ok", found)]
+
+
+def _nodes(jetson: Jetson | None) -> list[Check]:
+    """Devices of the GPU that this user may not open."""
+    closed = [path for path in gpu_nodes(jetson is not None) if not readable(path)]
+    groups = ",".join(dict.fromkeys(_group(path, "video") for path in closed))
+    advice = f"run: sudo usermod -aG {groups} $USER, then log in again"
+    return [Check("gpu", "permission", "note", f"none for {', '.join(closed)}; {advice}")] if closed else []
+
+
+def _cuda() -> Check:
     from uniecg_runtime.engines import find_gpu
 
-    checks = []
-    try:
-        found = find_tensorrt()
-        checks.append(Check("providers", "TensorRT", "ok", f"{found.flavour} {found.version}, builds plans"))
-    except UniecgError as error:
-        checks.append(Check("providers", "TensorRT", "note", str(error)))
     try:
         gpu = find_gpu()
-        shown = "none found: plans can be built, not run" if gpu is None else f"{gpu.name}, SM {gpu.sm}"
-        checks.append(Check("providers", "NVIDIA GPU", "note" if gpu is None else "ok", shown))
     except UniecgError as error:
-        checks.append(Check("providers", "NVIDIA GPU", "problem", str(error)))
+        return Check("gpu", "NVIDIA GPU", "note", str(error))
+    if gpu is not None:
+        version = f"{gpu.cuda // 1000}.{gpu.cuda % 1000 // 10}"
+        return Check("gpu", "NVIDIA GPU", "ok", f"{gpu.name}, SM {gpu.sm}, driver for CUDA {version}")
+    return Check("gpu", "NVIDIA GPU", "note", f"none found: {_why_no_gpu()}")
+
+
+def _why_no_gpu() -> str:
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError as error:
+        return f"no driver ({error}); with an NVIDIA GPU, install its driver"
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return (
+        f"the driver is there and sees none; CUDA_VISIBLE_DEVICES is {'not set' if visible is None else repr(visible)}"
+    )
+
+
+def _tensorrt() -> Check:
+    from uniecg_runtime.backends.tensorrt import find_tensorrt
+
+    try:
+        found = find_tensorrt()
+    except UniecgError as error:
+        return Check("gpu", "TensorRT", "note", str(error))
+    return Check("gpu", "TensorRT", "ok", f"{found.flavour} {found.version}, builds plans")
+
+
+def _backends(bundle: Bundle | None, wanted: str) -> list[Check]:
+    """Each backend with the bundle's smallest graph on it, or why that cannot be; and llama.cpp."""
+    try:
+        import onnxruntime
+
+        from uniecg_runtime.backends.graphs import BACKENDS
+        from uniecg_runtime.backends.llama import sees_gpu
+    except (ImportError, OSError, RuntimeError):
+        return []  # the modules' own checks say why
+    has = ", ".join(onnxruntime.get_available_providers())
+    checks = [Check("backends", "onnxruntime has", "ok", has)]
+    if bundle is not None:
+        checks += [_backend(bundle, name, "problem" if name == wanted else "note") for name in BACKENDS]
+    advice = "CPU only: for the GPU compile llama-cpp-python with CMAKE_ARGS=-DGGML_CUDA=on, see docs/jetson.md"
+    seen = sees_gpu()
+    checks.append(Check("backends", "llama.cpp", "ok" if seen else "note", "CPU and GPU" if seen else advice))
     return checks
+
+
+def _backend(bundle: Bundle, name: Backend, failing: Status) -> Check:
+    from uniecg_runtime.backends.graphs import open_graph
+
+    graphs = [item for item in bundle.manifest.artifacts if item.backend == "onnxruntime"]
+    if not graphs:
+        return Check("backends", name, "note", "not tried, for this bundle has no graph")
+    try:
+        graph = open_graph(bundle, min(graphs, key=lambda item: item.size).role, name)
+    except UniecgError as error:
+        return Check("backends", name, failing, str(error))
+    return Check("backends", name, "note" if graph.remarks else "ok", "; ".join([graph.provider, *graph.remarks]))
 
 
 def _ports() -> list[Check]:
@@ -117,33 +195,49 @@ def _ports() -> list[Check]:
 def _port(path: str) -> Check:
     if os.access(path, os.R_OK | os.W_OK):
         return Check("serial", path, "ok", "readable and writable")
-    advice = f"no permission; run: sudo usermod -aG {_group(path)} $USER, then log in again"
+    advice = f"no permission; run: sudo usermod -aG {_group(path, 'dialout')} $USER, then log in again"
     return Check("serial", path, "problem", advice)
 
 
-def _group(path: str) -> str:
+def _group(path: str, usual: str) -> str:
+    """The group that a device belongs to; the usual one where that is not known."""
     import grp
 
     try:
         return grp.getgrgid(os.stat(path).st_gid).gr_name
     except (KeyError, OSError):
-        return "dialout"
+        return usual
 
 
-def _bundle(name: str) -> list[Check]:
+def _bundle(name: str, public_key: Path | None) -> tuple[Bundle | None, list[Check]]:
     from uniecg_runtime.bundle import Bundle
 
     begin = time.perf_counter()
     try:
-        bundle = Bundle.open(name)
+        bundle = Bundle.open(name, public_key=public_key)
+        key = required_key(public_key)
     except UniecgError as error:
-        return [Check("bundle", name, "problem", str(error))]
+        return None, [Check("bundle", name, "problem", str(error))]
     manifest, seconds = bundle.manifest, time.perf_counter() - begin
-    size = sum(artifact.size for artifact in manifest.artifacts) / (1 << 20)
+    size = sum(artifact.size for artifact in manifest.artifacts)
     roles = ", ".join(f"{artifact.role} ({artifact.precision})" for artifact in manifest.artifacts)
-    held = f"{manifest.name} {manifest.version}, {size:.1f} MiB, hashes right ({seconds:.2f} s)"
-    return [
+    held = f"{manifest.name} {manifest.version}, {size / (1 << 20):.1f} MiB, hashes right ({seconds:.2f} s)"
+    signed = "there is one" if read_signature(bundle.folder) else "none"
+    return bundle, [
         Check("bundle", name, "ok", held),
+        Check("bundle", "signature", "ok", f"{signed}; no key is required" if key is None else f"by the key {key.id}"),
+        *_room(size),
         Check("bundle", "roles", "ok", roles),
         *(Check("bundle", f"gate {o.gate}", "note", f"overridden: {o.reason}") for o in manifest.overrides),
     ]
+
+
+def _room(size: int) -> list[Check]:
+    """Weights are mapped or read whole; with less memory than they take, the machine swaps at every token."""
+    available = meminfo("MemAvailable")
+    if available is None or available > size:
+        return []
+    found = (
+        f"{available >> 20} MiB are available, the weights take {size >> 20}; close programs, or take a smaller bundle"
+    )
+    return [Check("bundle", "memory", "note", found)]

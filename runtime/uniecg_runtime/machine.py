@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MEBIBYTE = 1 << 20
+MEMINFO = Path("/proc/meminfo")
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,16 @@ def machine() -> Machine:
 def usable_cpus() -> int:
     """Processors that this process is allowed to run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def meminfo(name: str) -> int | None:
+    """Bytes of "MemAvailable" (what can be taken without swapping), "SwapTotal" ...; None where it is not said."""
+    try:
+        lines = MEMINFO.read_text().splitlines()
+    except OSError:
+        return None
+    kibibytes = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
+    return int(kibibytes[0]) << 10 if kibibytes else None
 
 
 def peak_memory_mb() -> float:

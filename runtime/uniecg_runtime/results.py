@@ -19,7 +19,7 @@ class Interpretation:
     measurements: name -> {"value": number or None, "unit": str}. findings: finding -> leads.
     statements: label -> the language model's own probability. quality: score 0..1, acceptable, reasons per lead.
     timing_ms: load (of weights, the first time), preprocess, encode, prefill, statements and text are durations;
-    first_token and total count from the start, load left out.
+    first_token and total count from the start, load left out. backend: by role, what ran it.
     """
 
     record: str
@@ -34,6 +34,7 @@ class Interpretation:
     synthetic: bool
     model: str
     version: str
+    backend: dict[str, str]
     route: Route = "text"
     disclaimer: str = DISCLAIMER
 
@@ -47,7 +48,7 @@ class Generated:
     """A drawn recording: 12 leads in mV, synthetic. text: the drawing line that the model wrote.
 
     scalars: sex, age and heart rate as the generator got them, None where unknown. timing_ms: load, prefill,
-    text, draw are durations; total counts all but load.
+    text, draw are durations; total counts all but load. backend: by role, what ran it.
     """
 
     recording: Recording
@@ -61,6 +62,7 @@ class Generated:
     notes: tuple[str, ...]
     model: str
     version: str
+    backend: dict[str, str]
     disclaimer: str = DISCLAIMER
 
     def to_json(self) -> dict[str, Any]:
@@ -70,7 +72,10 @@ class Generated:
 
 @dataclass(frozen=True, eq=False)
 class Reply:
-    """One answer of a conversation: words (route "text"), or a drawn recording after its line (route "ecg")."""
+    """One answer of a conversation: words (route "text"), or a drawn recording after its line (route "ecg").
+
+    backend: by role, what ran it, from the recording's encoding on.
+    """
 
     route: Route
     text: str
@@ -79,6 +84,7 @@ class Reply:
     notes: tuple[str, ...]
     model: str
     version: str
+    backend: dict[str, str]
     disclaimer: str = DISCLAIMER
 
     def to_json(self) -> dict[str, Any]:

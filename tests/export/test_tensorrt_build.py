@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from uniecg_device.errors import BackendError, InputError
 from uniecg_export import tensorrt_build
 from uniecg_export.tensorrt_build import Built, Step, build_bundle, build_plan, check_memory, find_tensorrt
+from uniecg_runtime import machine
 from uniecg_runtime.backends.tensorrt import Engine
 from uniecg_runtime.bundle import Bundle
 from uniecg_runtime.engines import (
@@ -283,14 +284,14 @@ def test_a_build_that_could_exhaust_memory_is_refused_before_it_begins(
 ) -> None:
     meminfo = tmp_path / "meminfo"
     meminfo.write_text("MemTotal:       8000000 kB\nMemAvailable:    200000 kB\n")
-    monkeypatch.setattr(tensorrt_build, "_MEMINFO", meminfo)
+    monkeypatch.setattr(machine, "MEMINFO", meminfo)
     with pytest.raises(BackendError, match=r"expected 256 MiB of free memory to build .* found 195; close"):
         build(product(tmp_path / "g.onnx"))
     meminfo.write_text("MemAvailable:    2000000 kB\n")
     check_memory(1 << 20, 512 << 20, "tensorrt")
     with pytest.raises(BackendError, match="expected 3136 MiB"):
         check_memory(200 << 20, 512 << 20, "tensorrt")
-    monkeypatch.setattr(tensorrt_build, "_MEMINFO", tmp_path / "none")
+    monkeypatch.setattr(machine, "MEMINFO", tmp_path / "none")
     check_memory(1 << 40, 1 << 30, "tensorrt")
 
 

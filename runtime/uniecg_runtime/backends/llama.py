@@ -1,7 +1,7 @@
 """A language model in llama.cpp, over the low-level ctypes API of llama-cpp-python.
 
 Only that level takes rows of floats in place of tokens (an ECG's soft tokens), gives hidden states
-back, and lets many continuations share one prefix. Everything runs on the CPU.
+back, and lets many continuations share one prefix.
 """
 
 from __future__ import annotations
@@ -37,14 +37,20 @@ api.llama_log_set(_log_callback, ctypes.c_void_p(0))
 api.llama_backend_init()
 
 
+def sees_gpu() -> bool:
+    """Whether this build of llama.cpp can compute on a GPU, and finds one."""
+    return bool(api.llama_supports_gpu_offload())
+
+
 class _Weights:
     """A GGUF file, mapped into memory once for all conversations."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, gpu_layers: int) -> None:
         if not path.is_file():
             raise BundleError(f"expected a GGUF file at {path}, found none; export the bundle again.")
+        self.gpu_layers = gpu_layers
         params = api.llama_model_default_params()
-        params.n_gpu_layers = 0
+        params.n_gpu_layers = gpu_layers
         _log.clear()
         self.pointer: Any = api.llama_model_load_from_file(str(path).encode(), params)
         if not self.pointer:
@@ -61,12 +67,15 @@ class LanguageModel:
     path: GGUF file. context: how many tokens the prefix may hold. threads: CPU threads it may use; it takes
     one for every 32 MB of weights, because llama.cpp's threads spin while they wait for each other: with
     less work than that between two waits a second thread saves little, and costs tenfold on a busy machine.
+    gpu_layers: how many layers a GPU holds and computes, all of them where negative. provider: what runs it, for a
+    person to read; remarks: what is less than was asked for.
     Not for use by two Python threads at once. Raises BundleError where the file does not load or was
     trained for a shorter context.
     """
 
-    def __init__(self, path: Path, *, context: int, threads: int) -> None:
-        self._open(_Weights(path), context, threads)
+    def __init__(self, path: Path, *, context: int, threads: int, gpu_layers: int = 0) -> None:
+        self.remarks = list[str]()
+        self._open(_Weights(path, gpu_layers), context, threads)
         trained = int(api.llama_model_n_ctx_train(self._weights.pointer))
         if context > trained:
             raise BundleError(
@@ -86,7 +95,8 @@ class LanguageModel:
         params.n_threads = params.n_threads_batch = self.threads
         params.embeddings = False
         params.pooling_type = api.LLAMA_POOLING_TYPE_NONE
-        params.offload_kqv = params.op_offload = False
+        params.offload_kqv = params.op_offload = weights.gpu_layers != 0
+        self.provider = "llama.cpp, GPU" if weights.gpu_layers else "llama.cpp, CPU"
         _log.clear()
         self._llama: Any = api.llama_init_from_model(weights.pointer, params)
         if not self._llama:
@@ -103,6 +113,7 @@ class LanguageModel:
     def another(self) -> LanguageModel:
         """A second, empty conversation over the same weights."""
         other = LanguageModel.__new__(LanguageModel)
+        other.remarks = self.remarks
         other._open(self._weights, self.context, self.threads)
         return other
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
 from uniecg_device.errors import BackendError, BundleError
+from uniecg_runtime.backends.tensors import check_inputs, check_outputs
 from uniecg_runtime.manifest import Artifact, Tensor
 
 CPU: Final = "CPUExecutionProvider"
+CUDA: Final = "CUDAExecutionProvider"
+# CUDA would round the factors of float32 products to 10 bits by itself; the goldens are of float32.
+_OPTIONS: Final[dict[str, dict[str, str]]] = {CUDA: {"use_tf32": "0"}}
 _DTYPES: Final = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(int64)": "int64"}
 
 
@@ -20,35 +23,24 @@ class Graph:
     """One ONNX graph.
 
     path: the file. artifact: its entry in the manifest; names, shapes and dtypes of the graph must be
-    the same. provider: ONNX Runtime's name of it. threads: CPU threads.
+    the same. provider: ONNX Runtime's name of it, for every node. threads: CPU threads.
+    remarks: none; see `backends.graphs.RoleGraph`.
     Raises BackendError where the provider is not the one that would run, BundleError where the file
     is not the graph that the manifest describes.
     """
 
     def __init__(self, path: Path, artifact: Artifact, *, provider: str = CPU, threads: int = 1) -> None:
-        self.artifact, self.provider = artifact, provider
+        self.artifact, self.provider, self.remarks = artifact, provider, list[str]()
         self._session = _open_session(path, provider, threads)
         _check_tensors(artifact, "input", artifact.inputs, self._session.get_inputs())
         _check_tensors(artifact, "output", artifact.outputs, self._session.get_outputs())
 
     def run(self, **inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """Outputs in the manifest's order. Raises BackendError where an output is not finite."""
-        expected = {tensor.name: tensor for tensor in self.artifact.inputs}
-        if inputs.keys() != expected.keys():
-            raise ValueError(f"{self.artifact.role}: expected inputs {sorted(expected)}, found {sorted(inputs)}")
-        for name, array in inputs.items():
-            tensor = expected[name]
-            if array.shape != tensor.shape or array.dtype != np.dtype(tensor.dtype):
-                raise ValueError(
-                    f"{self.artifact.role}: expected {name} as {tensor.dtype} {tensor.shape}, "
-                    f"found {array.dtype} {array.shape}"
-                )
+        check_inputs(self.artifact, inputs)
         names = [tensor.name for tensor in self.artifact.outputs]
         outputs = self._session.run(names, inputs)
-        if not all(np.isfinite(array).all() for array in outputs):
-            raise BackendError(
-                f"expected finite numbers from the {self.artifact.role}, found others; run `uniecg verify`."
-            )
+        check_outputs(self.artifact, outputs)
         return tuple(outputs)
 
 
@@ -57,7 +49,7 @@ def _open_session(path: Path, provider: str, threads: int) -> Any:
     if provider not in available:
         raise BackendError(
             f"expected ONNX Runtime with {provider}, this installation has {', '.join(available)}; "
-            f"install the build of onnxruntime that has it, or ask for one of these."
+            f"install the build of onnxruntime that has it (onnxruntime-gpu for CUDA), or ask for the backend cpu."
         )
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
@@ -65,9 +57,19 @@ def _open_session(path: Path, provider: str, threads: int) -> Any:
     options.inter_op_num_threads = 1
     # Threads that spin while they wait would take the cores from the language model and the reader.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if provider != CPU:
+        # Else nodes that the provider does not take, or all where its libraries do not load, go to the CPU unsaid.
+        options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=[provider])
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=[provider], provider_options=[_OPTIONS.get(provider, {})]
+        )
     except Exception as error:  # ONNX Runtime's exceptions share no base of their own
+        if provider != CPU:
+            raise BackendError(
+                f"expected all of {path.name} to run on {provider}, ONNX Runtime refuses ({_first_line(error)}); check "
+                f"the provider's libraries with `uniecg doctor`, or ask for the backend cpu."
+            ) from None
         raise BundleError(
             f"expected an ONNX graph at {path}, ONNX Runtime could not load it ({_first_line(error)}); "
             f"export the bundle again."

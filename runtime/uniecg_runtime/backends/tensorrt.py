@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniecg_device.errors import BackendError
+from uniecg_runtime.backends.tensors import check_inputs, check_outputs
 from uniecg_runtime.engines import (
     REBUILD,
     CudaDriver,
@@ -32,6 +33,7 @@ from uniecg_runtime.engines import (
     key_here,
     open_driver,
     plan_precision,
+    plan_to_read,
     read_key,
     read_plan,
     replace_file,
@@ -110,6 +112,20 @@ def _log_of(module: Any, flavour: Flavour) -> Any:
     return _logs[flavour]
 
 
+def open_engine(bundle: Path, artifact: Artifact) -> Engine:
+    """The plan that `uniecg build-engine` left for a graph of the bundle in the folder `bundle`. Raises BackendError.
+
+    A plan that was built with --tf32 is taken for a float32 graph, for somebody asked for it; its remarks say so.
+    """
+    open_gpu()  # else, where there is none, a missing plan would be what is complained of
+    path = plan_to_read(bundle, artifact.role)
+    if read_key(path).key.precision != "tf32" or plan_precision(artifact) != "fp32":
+        return Engine(path, artifact)
+    engine = Engine(path, artifact, precision="tf32")
+    engine.remarks.append(f"the {artifact.role} rounds the factors of its products to 10 bits (tf32)")
+    return engine
+
+
 class Buffer(NamedTuple):
     """A tensor's memory here, page-locked, and its address on the GPU."""
 
@@ -158,24 +174,15 @@ class Engine:
 
     def run(self, **inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
         """Outputs in the manifest's order. Raises BackendError where the GPU fails or an output is not finite."""
-        self._check_inputs(inputs)
+        check_inputs(self.artifact, inputs)
         with self._lock:
             self._driver.call("cuCtxSetCurrent", self._gpu_context)  # contexts belong to threads
             for name, array in inputs.items():
                 self._inputs[name].host[...] = array
             self._launch()
             outputs = tuple(buffer.host.copy() for buffer in self._outputs.values())
-        if not all(np.isfinite(array).all() for array in outputs):
-            raise BackendError(
-                f"expected finite numbers from the {self.artifact.role}, found others; run `uniecg verify`."
-            )
+        check_outputs(self.artifact, outputs)
         return outputs
-
-    def _check_inputs(self, inputs: dict[str, NDArray[Any]]) -> None:
-        expected = {tensor.name: (tensor.shape, tensor.dtype) for tensor in self.artifact.inputs}
-        found = {name: (array.shape, array.dtype.name) for name, array in inputs.items()}
-        if found != expected:
-            raise ValueError(f"{self.artifact.role}: expected inputs {expected}, found {found}")
 
     def _load(self, plan: bytes, path: Path) -> None:
         """From bytes to an execution context. Raises BackendError where TensorRT refuses the plan."""

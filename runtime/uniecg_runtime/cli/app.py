@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from uniecg_device.errors import UniecgError
+from uniecg_runtime.cli.opening import Opening
 
 BUILT_IN = "uniecg-nano"
 
@@ -27,6 +28,10 @@ BundleOption = Annotated[str, typer.Option("--bundle", help="Bundle folder, or t
 BundleArgument = Annotated[str, typer.Argument(metavar="[BUNDLE]", help="Bundle folder, or a built-in name.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="JSON instead of text.")]
 ThreadsOption = Annotated[int | None, typer.Option("--threads", min=1, max=256, help="CPU threads.")]
+KeyOption = Annotated[
+    Path | None,
+    typer.Option("--key", help="Public key (.pub) that must have signed the bundle; $UNIECG_BUNDLE_KEY by default."),
+]
 OutOption = Annotated[Path | None, typer.Option("--out", help="Write the ECG: x.hea (WFDB) or x.csv.", dir_okay=False)]
 PlotOption = Annotated[Path | None, typer.Option("--plot", help="Draw the ECG on paper: x.png.", dir_okay=False)]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="The same seed draws the same ECG.")]
@@ -48,6 +53,19 @@ class Precision(StrEnum):
     q6_k = "q6_k"
     q5_k_m = "q5_k_m"
     q4_k_m = "q4_k_m"
+
+
+class Backend(StrEnum):
+    """What runs a bundle's graphs."""
+
+    cpu = "cpu"
+    cuda = "cuda"
+    tensorrt = "tensorrt"
+
+
+BackendOption = Annotated[
+    Backend, typer.Option("--backend", help="cpu and cuda: ONNX Runtime; tensorrt: plans of `uniecg build-engine`.")
+]
 
 
 class Flavour(StrEnum):
@@ -84,13 +102,15 @@ def interpret(
     units: UnitsOption = None,
     leads: LeadsOption = None,
     threads: ThreadsOption = None,
+    backend: BackendOption = Backend.cpu,
+    key: KeyOption = None,
     json: JsonOption = False,
 ) -> None:
     """Read recordings and write what they show."""
     from uniecg_runtime.cli import interpret as command
 
     how = command.Reading(fs, units, leads, start, question)
-    raise typer.Exit(command.run(records, bundle, how, threads=threads, as_json=json))
+    raise typer.Exit(command.run(records, Opening(bundle, key, backend, threads), how, as_json=json))
 
 
 @app.command()
@@ -103,12 +123,14 @@ def encode(
     units: UnitsOption = None,
     leads: LeadsOption = None,
     threads: ThreadsOption = None,
+    backend: BackendOption = Backend.cpu,
+    key: KeyOption = None,
 ) -> None:
     """Write what the bundle's encoder gives for recordings: tokens, features, an embedding or logits."""
     from uniecg_runtime.cli import interpret as command
 
     how = command.Reading(fs, units, leads, start, None)
-    raise typer.Exit(command.encode(records, bundle, how, out, threads=threads))
+    raise typer.Exit(command.encode(records, Opening(bundle, key, backend, threads), how, out))
 
 
 @app.command()
@@ -127,13 +149,15 @@ def generate(
     out: OutOption = None,
     plot: PlotOption = None,
     threads: ThreadsOption = None,
+    backend: BackendOption = Backend.cpu,
+    key: KeyOption = None,
     json: JsonOption = False,
 ) -> None:
     """Draw a synthetic 12-lead ECG from words."""
     from uniecg_runtime.cli import generate as command
 
     wish = command.Wish(text, sex, age, heart_rate, seed, steps, guidance, embedding)
-    command.run(wish, bundle, out=out, plot=plot, threads=threads, as_json=json)
+    command.run(wish, Opening(bundle, key, backend, threads), out=out, plot=plot, as_json=json)
 
 
 @app.command()
@@ -147,13 +171,15 @@ def chat(
     out: OutOption = None,
     plot: PlotOption = None,
     threads: ThreadsOption = None,
+    backend: BackendOption = Backend.cpu,
+    key: KeyOption = None,
     json: JsonOption = False,
 ) -> None:
     """Talk with the model, which decides by itself whether to explain or to draw."""
     from uniecg_runtime.cli import chat as command
 
-    keep = command.Keep(out, plot)
-    command.run(record, ask, bundle, (fs, units, leads), keep, threads=threads, as_json=json)
+    opening, keep = Opening(bundle, key, backend, threads), command.Keep(out, plot)
+    command.run(record, ask, opening, (fs, units, leads), keep, as_json=json)
 
 
 @app.command()
@@ -165,13 +191,15 @@ def stream(
     windows: Annotated[int | None, typer.Option("--windows", min=1, help="Stop after this many windows.")] = None,
     duration: Annotated[float | None, typer.Option("--duration", help="Stop after this many seconds.")] = None,
     threads: ThreadsOption = None,
+    backend: BackendOption = Backend.cpu,
+    key: KeyOption = None,
     json: JsonOption = False,
 ) -> None:
     """Read a device live: heart rate and quality each second, an interpretation per window."""
     from uniecg_runtime.cli import stream as command
 
     limits = command.Limits(interval, windows, duration)
-    command.run(device, port, bundle, limits, threads=threads, as_json=json)
+    command.run(device, port, Opening(bundle, key, backend, threads), limits, as_json=json)
 
 
 @app.command()
@@ -222,27 +250,59 @@ def build_engine(
     ] = None,
     flavour: Annotated[Flavour | None, typer.Option("--flavour", help="The first that is installed.")] = None,
     tf32: Annotated[bool, typer.Option("--tf32", help="Round products to 10 bits: faster, less exact.")] = False,
+    key: KeyOption = None,
 ) -> None:
     """Build TensorRT plans of a bundle's graphs, for this GPU or with --sm for others (needs the `tensorrt` extra)."""
     from uniecg_runtime.cli import tools
 
-    tools.build_engine(bundle, tuple(sm or ()), None if flavour is None else flavour.value, tf32=tf32)
+    tools.build_engine(Opening(bundle, key), tuple(sm or ()), None if flavour is None else flavour.value, tf32=tf32)
 
 
 @app.command()
-def verify(bundle: BundleArgument = BUILT_IN, json: JsonOption = False) -> None:
-    """Check a bundle: hashes, and each artifact against its golden vectors."""
+def keygen(
+    name: Annotated[Path, typer.Argument(metavar="NAME", help="NAME.key and NAME.pub are written, never over others.")],
+) -> None:
+    """Make a key pair to sign bundles with (needs the `signing` extra)."""
     from uniecg_runtime.cli import tools
 
-    raise typer.Exit(tools.verify(bundle, as_json=json))
+    tools.keygen(name)
 
 
 @app.command()
-def doctor(bundle: BundleOption = BUILT_IN, json: JsonOption = False) -> None:
-    """Look at this machine: versions, providers in use, threads, memory, serial ports, bundle."""
+def sign(
+    bundle: Annotated[str, typer.Argument(metavar="BUNDLE", help="Bundle folder.")],
+    key: Annotated[Path, typer.Option("--key", help="Private key (.key) of `uniecg keygen`.")],
+) -> None:
+    """Sign a bundle, for devices that require it (needs the `signing` extra)."""
     from uniecg_runtime.cli import tools
 
-    raise typer.Exit(tools.doctor(bundle, as_json=json))
+    tools.sign(bundle, key)
+
+
+@app.command()
+def verify(
+    bundle: BundleArgument = BUILT_IN,
+    backend: BackendOption = Backend.cpu,
+    key: KeyOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Check a bundle: signature, hashes, and each artifact on the backend in use against its golden vectors."""
+    from uniecg_runtime.cli import tools
+
+    raise typer.Exit(tools.verify(Opening(bundle, key, backend), as_json=json))
+
+
+@app.command()
+def doctor(
+    bundle: BundleOption = BUILT_IN,
+    backend: BackendOption = Backend.cpu,
+    key: KeyOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Look at this machine: versions, what can run here and why the rest cannot, memory, serial ports, bundle."""
+    from uniecg_runtime.cli import tools
+
+    raise typer.Exit(tools.doctor(Opening(bundle, key, backend), as_json=json))
 
 
 @app.command()
@@ -251,23 +311,27 @@ def bench(
     runs: Annotated[int, typer.Option("--runs", min=1, max=10000, help="Repetitions that count.")] = 20,
     warm_up: Annotated[int, typer.Option("--warm-up", min=0, max=1000, help="Repetitions before.")] = 2,
     threads: ThreadsOption = None,
+    backend: BackendOption = Backend.cpu,
+    key: KeyOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure each stage here: median, p90, p99, peak memory."""
     from uniecg_runtime.cli import tools
 
-    tools.bench(bundle, runs, warm_up, threads, as_json=json)
+    tools.bench(Opening(bundle, key, backend, threads), runs, warm_up, as_json=json)
 
 
 @app.command()
 def demo(
     bundle: BundleOption = BUILT_IN,
+    backend: BackendOption = Backend.cpu,
+    key: KeyOption = None,
     folder: Annotated[Path, typer.Option("--folder", help="Where the drawn ECG goes.")] = Path("demo-output"),
 ) -> None:
     """Half a minute of everything: a simulated device, live reading, and a drawn ECG."""
     from uniecg_runtime.cli import demo as command
 
-    command.run(bundle, folder)
+    command.run(Opening(bundle, key, backend), folder)
 
 
 def main() -> None:

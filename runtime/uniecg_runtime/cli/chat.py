@@ -13,6 +13,7 @@ from uniecg_runtime.cli.output import describe, keep, say, say_json, split_leads
 if TYPE_CHECKING:
     from uniecg_device.signals import Recording
     from uniecg_runtime.assistant import Assistant, Reply
+    from uniecg_runtime.cli.opening import Opening
 
 READING = tuple[float | None, str | None, str | None]
 
@@ -39,21 +40,17 @@ class Keep:
 def run(
     record: Path | None,
     ask: str | None,
-    source: str,
+    opening: Opening,
     how: READING,
     files: Keep,
     *,
-    threads: int | None,
     as_json: bool,
 ) -> None:
     """Answer `ask` once, or talk until end of input. Raises InputError for --json without --ask."""
-    from uniecg_runtime.assistant import Assistant
-    from uniecg_runtime.bundle import Bundle
-
     if as_json and ask is None:
         raise InputError('expected --ask "TEXT" beside --json, found none; a conversation at the keyboard is text.')
     recording = _read(record, how)
-    assistant = Assistant(Bundle.open(source), threads=threads)
+    assistant = opening.assistant()
     if ask is None:
         _talk(assistant, recording, files)
         return

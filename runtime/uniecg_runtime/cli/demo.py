@@ -13,6 +13,7 @@ from uniecg_runtime.cli.stream import show
 if TYPE_CHECKING:
     from uniecg_device.signals import Recording
     from uniecg_runtime.assistant import Assistant
+    from uniecg_runtime.cli.opening import Opening
 
 DEVICE = "e8_12lead"
 FEED = "Generate a normal ECG, heart rate 64"
@@ -20,18 +21,16 @@ REQUEST = "Generate an ECG with atrial fibrillation, heart rate 110, male, 70 ye
 SECONDS = 10.0
 
 
-def run(source: str, folder: Path) -> None:
+def run(opening: Opening, folder: Path) -> None:
     """A simulated device is streamed and read, then the model draws what it is asked for."""
-    from uniecg_runtime.assistant import Assistant
-    from uniecg_runtime.bundle import Bundle
     from uniecg_runtime.results import DISCLAIMER
 
     begin = time.perf_counter()
     say(f"uniecg demo. {DISCLAIMER}")
-    bundle = Bundle.open(source)
-    held = ", ".join(artifact.role for artifact in bundle.manifest.artifacts)
-    say(f"\n1. Opened bundle {bundle.manifest.name} {bundle.manifest.version}, hashes right: {held}.")
-    assistant = Assistant(bundle)
+    assistant = opening.assistant()
+    manifest = assistant.bundle.manifest
+    held = ", ".join(artifact.role for artifact in manifest.artifacts)
+    say(f"\n1. Opened bundle {manifest.name} {manifest.version}, hashes right: {held}.")
     say("\n2. A simulated serial device. It plays 10 s that the model draws now, then 10 s of a parametric simulator.")
     _stream(assistant, _signals(assistant))
     say(f'\n3. Words in, a 12-lead ECG out: "{REQUEST}"')

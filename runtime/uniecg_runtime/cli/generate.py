@@ -14,6 +14,7 @@ from uniecg_runtime.cli.output import describe, keep, say, say_json
 
 if TYPE_CHECKING:
     from uniecg_device.signals import Recording
+    from uniecg_runtime.cli.opening import Opening
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,9 @@ class Wish:
     embedding: Path | None = None
 
 
-def run(wish: Wish, source: str, *, out: Path | None, plot: Path | None, threads: int | None, as_json: bool) -> None:
+def run(wish: Wish, opening: Opening, *, out: Path | None, plot: Path | None, as_json: bool) -> None:
     """Draw once, write the files asked for, and say what was drawn."""
-    from uniecg_runtime.assistant import Assistant
-    from uniecg_runtime.bundle import Bundle
-
-    assistant = Assistant(Bundle.open(source), threads=threads)
-    drawn = assistant.generate(
+    drawn = opening.assistant().generate(
         wish.text,
         sex=wish.sex,
         age=wish.age,

@@ -19,6 +19,7 @@ from uniecg_runtime.cli.output import (
 if TYPE_CHECKING:
     from uniecg_device.signals import Recording
     from uniecg_runtime.assistant import Assistant
+    from uniecg_runtime.cli.opening import Opening
 
 
 @dataclass(frozen=True)
@@ -32,12 +33,9 @@ class Reading:
     question: str | None
 
 
-def run(records: list[Path], source: str, how: Reading, *, threads: int | None, as_json: bool) -> int:
+def run(records: list[Path], opening: Opening, how: Reading, *, as_json: bool) -> int:
     """Interpret each record; a bad one is reported and the others go on. Returns the exit code."""
-    from uniecg_runtime.assistant import Assistant
-    from uniecg_runtime.bundle import Bundle
-
-    assistant = Assistant(Bundle.open(source), threads=threads)
+    assistant = opening.assistant()
     failed = False
     for record in records:
         try:
@@ -48,14 +46,11 @@ def run(records: list[Path], source: str, how: Reading, *, threads: int | None, 
     return int(failed)
 
 
-def encode(records: list[Path], source: str, how: Reading, out: Path, *, threads: int | None) -> int:
+def encode(records: list[Path], opening: Opening, how: Reading, out: Path) -> int:
     """Write `out` with one array per output of the encoder, (records, ...), and `records`; a bad record is left out."""
     import numpy as np
 
-    from uniecg_runtime.assistant import Assistant
-    from uniecg_runtime.bundle import Bundle
-
-    assistant = Assistant(Bundle.open(source), threads=threads)
+    assistant = opening.assistant()
     encoded = {}
     for record in records:
         try:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from uniecg_runtime.cli.output import after_text, clean, quality_line, say, say_json
 
 if TYPE_CHECKING:
+    from uniecg_runtime.cli.opening import Opening
     from uniecg_runtime.stream import Event, LiveState, WindowDue, WindowResult
 
 
@@ -22,14 +23,13 @@ class Limits:
     duration: float | None
 
 
-def run(profile: str, port: str, source: str, limits: Limits, *, threads: int | None, as_json: bool) -> None:
+def run(profile: str, port: str, opening: Opening, limits: Limits, *, as_json: bool) -> None:
     """Open the device and show what happens until a limit is reached or Ctrl-C."""
     from uniecg_device.device import open_device
-    from uniecg_runtime.assistant import Assistant
-    from uniecg_runtime.bundle import Bundle
     from uniecg_runtime.stream import stream
 
-    assistant = Assistant(Bundle.open(source), threads=threads)
+    assistant = opening.assistant()
+    assistant.load("encoder")  # a backend that does not run here is known now, not a window later
     with open_device(profile, port) as device:
         events = stream(
             device,
