@@ -1,30 +1,18 @@
-"""Plans on the GPU. No GPU runs here: what is tested is the order of calls, and that every failure is named.
-
-The driver below answers real C function pointers of the driver's signatures and does its copies in this process's
-memory; the TensorRT above it is a stand-in whose plan doubles its input. That a real plan computes what its graph does
-is tested, where there is a GPU, in tests/export/test_tensorrt_build.py.
-"""
+"""Plans on the GPU. No GPU runs here: what is tested is the order of calls, and that every failure is named."""
 
 from __future__ import annotations
 
-import ctypes
-import enum
 import gc
-import sys
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
 
+from cuda_fakes import DOUBLING, ERRORS, GPU, PLAN, FakeDriver, FakeRtx, FakeTensorRt, Plan, Tensors
 from uniecg_device.errors import BackendError
-from uniecg_runtime.backends import tensorrt
 from uniecg_runtime.backends.tensorrt import Engine, find_tensorrt, kernel_path
-from uniecg_runtime.engines import AHEAD_OF_TIME, SIGNATURES, PlanKey, builder_flags, write_plan
+from uniecg_runtime.engines import AHEAD_OF_TIME, PlanKey, builder_flags, write_plan
 from uniecg_runtime.manifest import Artifact, Tensor
 
 X = Tensor(name="x", shape=(1, 3), dtype="float32")
@@ -40,251 +28,11 @@ ARTIFACT = Artifact(
     outputs=(Y,),
 )
 ONES = np.ones((1, 3), np.float32)
-PLAN = b"a plan"
-ERRORS = {
-    2: b"CUDA_ERROR_OUT_OF_MEMORY",
-    700: b"CUDA_ERROR_ILLEGAL_ADDRESS",
-    901: b"CUDA_ERROR_STREAM_CAPTURE_INVALIDATED",
-}
-STREAM, GRAPH, EXECUTABLE = 101, 102, 103
-
-
-class FakeDriver:
-    """One GPU whose memory is this process's; a recorded stream keeps its work for cuGraphLaunch."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.failing: dict[str, int] = {}
-        self.devices = 1
-        self.memory: dict[int, Any] = {}
-        self.recording: list[Callable[[], None]] | None = None
-        self.recorded: list[Callable[[], None]] = []
-        for name, kinds in SIGNATURES.items():
-            setattr(self, name, ctypes.CFUNCTYPE(ctypes.c_int, *kinds)(self._answer(name)))
-
-    def _answer(self, name: str) -> Callable[..., int]:
-        def answer(*arguments: Any) -> int:
-            self.calls.append(name)
-            return self.failing.get(name) or getattr(self, f"_{name}", lambda *_: 0)(*arguments)
-
-        return answer
-
-    def work(self, step: Callable[[], None]) -> int:
-        step() if self.recording is None else self.recording.append(step)
-        return 0
-
-    def since(self, mark: int) -> list[str]:
-        return self.calls[mark:]
-
-    def _take(self, place: Any, size: int) -> int:
-        buffer = ctypes.create_string_buffer(size)
-        place[0] = ctypes.addressof(buffer)
-        self.memory[ctypes.addressof(buffer)] = buffer
-        return 0
-
-    def _cuInit(self, flags: int) -> int:
-        return 0 if self.devices else 100
-
-    def _cuGetErrorName(self, status: int, text: Any) -> int:
-        text[0] = ERRORS[status]
-        return 0
-
-    def _cuDeviceGetName(self, name: int, length: int, device: int) -> int:
-        ctypes.memmove(name, b"RTX 4090\0", 9)
-        return 0
-
-    def _cuDeviceGetAttribute(self, value: Any, attribute: int, device: int) -> int:
-        value[0] = {75: 8, 76: 9}[attribute]
-        return 0
-
-    def _cuMemAlloc_v2(self, address: Any, size: int) -> int:
-        return self._take(address, size)
-
-    def _cuMemHostAlloc(self, address: Any, size: int, flags: int) -> int:
-        return self._take(address, size)
-
-    def _cuMemFree_v2(self, address: int) -> int:
-        del self.memory[address]
-        return 0
-
-    _cuMemFreeHost = _cuMemFree_v2
-
-    def _cuMemcpyHtoDAsync_v2(self, to: int, source: int, size: int, stream: int) -> int:
-        assert stream == STREAM
-        return self.work(lambda: ctypes.memmove(to, source, size) and None)
-
-    def _cuMemcpyDtoHAsync_v2(self, to: int, source: int, size: int, stream: int) -> int:
-        return self._cuMemcpyHtoDAsync_v2(to, source, size, stream)
-
-    def _cuStreamCreate(self, stream: Any, flags: int) -> int:
-        assert flags == 1
-        stream[0] = STREAM
-        return 0
-
-    def _cuStreamBeginCapture_v2(self, stream: int, mode: int) -> int:
-        assert (stream, mode) == (STREAM, 1)
-        self.recording = []
-        return 0
-
-    def _cuStreamEndCapture(self, stream: int, graph: Any) -> int:
-        assert self.recording is not None
-        self.recorded, self.recording = self.recording, None
-        graph[0] = GRAPH
-        return 0
-
-    def _cuGraphInstantiateWithFlags(self, executable: Any, graph: int, flags: int) -> int:
-        assert (graph, flags) == (GRAPH, 0)
-        executable[0] = EXECUTABLE
-        return 0
-
-    def _cuGraphLaunch(self, executable: int, stream: int) -> int:
-        assert (executable, stream) == (EXECUTABLE, STREAM)
-        for step in self.recorded:
-            step()
-        return 0
-
-
-class FakeTensorRt:
-    """The names of TensorRT that the backend uses; its engine writes 2x to y."""
-
-    __version__ = "10.13.3.9"
-    TensorIOMode = enum.Enum("TensorIOMode", ["INPUT", "OUTPUT"])
-    TensorLocation = enum.Enum("TensorLocation", ["DEVICE", "HOST"])
-    DataType = enum.Enum("DataType", ["FLOAT", "HALF"])
-
-    class ILogger:
-        pass
-
-    def __init__(self, driver: FakeDriver) -> None:
-        self.driver = driver
-        self.name = self  # the module is its own runtime, engine and context
-        self.log: Any = None
-        self.tensors = {"x": ("INPUT", (1, 3), "FLOAT", "DEVICE"), "y": ("OUTPUT", (1, 3), "FLOAT", "DEVICE")}
-        self.loads, self.runs, self.fits = True, True, True
-        self.addresses: dict[str, int] = {}
-        self.seconds = 0.0
-
-    def Runtime(self, log: Any) -> FakeTensorRt:
-        self.log = log
-        return self
-
-    def deserialize_cuda_engine(self, plan: bytes) -> FakeTensorRt | None:
-        assert plan == PLAN
-        self.log.log(2, "a warning")
-        if not self.loads:
-            self.log.log(1, "Version tag does not match.\nNote: a plan of elsewhere")
-        return self if self.loads else None
-
-    @property
-    def num_io_tensors(self) -> int:
-        return len(self.tensors)
-
-    def get_tensor_name(self, i: int) -> str:
-        return list(self.tensors)[i]
-
-    def get_tensor_mode(self, name: str) -> Any:
-        return self.TensorIOMode[self.tensors[name][0]]
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self.tensors[name][1]
-
-    def get_tensor_dtype(self, name: str) -> Any:
-        return self.DataType[self.tensors[name][2]]
-
-    def get_tensor_location(self, name: str) -> Any:
-        return self.TensorLocation[self.tensors[name][3]]
-
-    def create_execution_context(self, *config: Any) -> FakeTensorRt | None:
-        if not self.fits:
-            self.log.log(0, "out of memory")
-        return self if self.fits else None
-
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        assert address in self.driver.memory
-        self.addresses[name] = address
-        return True
-
-    def execute_async_v3(self, stream: int) -> bool:
-        assert stream == STREAM
-        self.driver.calls.append("execute_async_v3")
-        if not self.runs:
-            self.log.log(1, "a kernel is missing")
-        elif self.driver.work(self.double) == 0:
-            return True
-        return False
-
-    def double(self) -> None:
-        time.sleep(self.seconds)
-        x, y = ((ctypes.c_float * 3).from_address(self.addresses[name]) for name in "xy")
-        y[:] = [2 * value for value in x]
-
-
-class FakeRtx(FakeTensorRt):
-    """What TensorRT for RTX has beside: validity, capturability, and a cache of compiled kernels."""
-
-    __version__ = "1.7.1.116"
-    EngineValidity = enum.Enum("EngineValidity", ["VALID", "SUBOPTIMAL", "INVALID"])
-    EngineInvalidityDiagnostics = enum.IntFlag("EngineInvalidityDiagnostics", ["VERSION_MISMATCH", "OLD_CUDA_DRIVER"])
-
-    def __init__(self, driver: FakeDriver) -> None:
-        super().__init__(driver)
-        self.validity: tuple[Any, int] = (self.EngineValidity.VALID, 0)
-        self.capturable = True
-        self.kernels = b""
-
-    def get_engine_validity(self, plan: bytes) -> tuple[Any, int]:
-        return self.validity
-
-    def is_stream_capturable(self, stream: int) -> bool:
-        assert stream == STREAM
-        return self.capturable
-
-    def create_runtime_config(self) -> FakeRtx:
-        return self
-
-    def create_runtime_cache(self) -> FakeRtx:
-        return self
-
-    def set_runtime_cache(self, cache: Any) -> bool:
-        return True
-
-    def deserialize(self, data: bytes) -> bool:
-        if data.startswith(b"compiled"):
-            self.kernels = data
-        return data.startswith(b"compiled")
-
-    def serialize(self) -> bytes:
-        return self.kernels or b"compiled here"
-
-
-@pytest.fixture
-def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
-    fake = FakeDriver()
-    monkeypatch.setattr(ctypes, "CDLL", lambda name: fake)
-    monkeypatch.setattr(tensorrt, "_logs", {})
-    for name in ("tensorrt", "tensorrt_rtx_libs", "tensorrt_rtx_bindings"):
-        monkeypatch.setitem(sys.modules, name, None)  # importing it is an ImportError
-    return fake
-
-
-@pytest.fixture
-def trt(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> FakeTensorRt:
-    module = FakeTensorRt(driver)
-    monkeypatch.setitem(sys.modules, "tensorrt", module)  # type: ignore[arg-type]
-    return module
-
-
-@pytest.fixture
-def rtx(driver: FakeDriver, monkeypatch: pytest.MonkeyPatch) -> FakeRtx:
-    module = FakeRtx(driver)
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx_libs", SimpleNamespace())  # type: ignore[arg-type]
-    monkeypatch.setitem(sys.modules, "tensorrt_rtx_bindings", module)  # type: ignore[arg-type]
-    return module
 
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
-    key = PlanKey(ARTIFACT.sha256, "tensorrt", FakeTensorRt.__version__, "RTX 4090", (89,), "fp32", ())
+    key = PlanKey(ARTIFACT.sha256, "tensorrt", FakeTensorRt.__version__, GPU.name, (GPU.sm,), "fp32", ())
     write_plan(tmp_path / "encoder.plan", PLAN, key)
     return tmp_path / "encoder.plan"
 
@@ -366,8 +114,8 @@ def test_a_recording_that_fails_is_remarked_upon_and_calls_are_enqueued(
 def test_a_plan_that_fails_while_it_is_recorded_leaves_the_stream_usable(
     trt: FakeTensorRt, path: Path, driver: FakeDriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = trt.execute_async_v3
-    monkeypatch.setattr(trt, "execute_async_v3", lambda stream: driver.recording is None and real(stream))
+    real = trt.execute
+    monkeypatch.setattr(trt, "execute", lambda *call: driver.recording is None and real(*call))
     engine = Engine(path, ARTIFACT)
     assert "expected TensorRT to run the encoder" in engine.remarks[0]
     assert driver.recording is None
@@ -435,10 +183,8 @@ def test_too_little_memory_on_the_gpu_is_an_error(trt: FakeTensorRt, path: Path)
     ],
     ids=["missing", "shape", "dtype", "direction", "on the host"],
 )
-def test_a_plan_of_other_tensors_than_its_graph_is_refused(
-    trt: FakeTensorRt, path: Path, tensors: dict[str, Any]
-) -> None:
-    trt.tensors = tensors
+def test_a_plan_of_other_tensors_than_its_graph_is_refused(trt: FakeTensorRt, path: Path, tensors: Tensors) -> None:
+    trt.plans[PLAN] = Plan(tensors, DOUBLING.compute)
     with pytest.raises(BackendError, match="to have tensors"):
         Engine(path, ARTIFACT)
 
