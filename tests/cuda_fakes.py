@@ -3,7 +3,7 @@
 The driver answers real C function pointers of the driver's signatures and does its copies in this process's memory. The
 TensorRT above it is a stand-in: a plan is a name for a function of arrays, which reads its inputs where the runtime put
 them and writes its outputs where the runtime looks for them. That a real plan computes what its graph does is tested,
-where there is a GPU, in tests/export/test_tensorrt_build.py.
+where there is a GPU, in tests/test_on_a_gpu.py.
 """
 
 from __future__ import annotations

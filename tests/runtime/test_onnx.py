@@ -68,13 +68,21 @@ def test_a_provider_that_onnx_runtime_silently_replaces_is_an_error(
 ) -> None:
     real = onnxruntime.InferenceSession
 
-    def replaced(file: str, options: object, providers: list[str]) -> object:
-        return real(file, options, providers=["CPUExecutionProvider"])
+    def replaced(file: str, options: object, **asked: object) -> object:
+        return real(file, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "InferenceSession", replaced)
     with pytest.raises(BackendError, match="to run on CUDAExecutionProvider, ONNX Runtime chose CPU"):
         Graph(path, artifact(), provider="CUDAExecutionProvider")
+
+
+def test_a_provider_that_leaves_nodes_to_the_cpu_is_an_error(path: Path) -> None:
+    """The Azure provider, which PyPI's ONNX Runtime has, is there and takes no node of any graph."""
+    if "AzureExecutionProvider" not in onnxruntime.get_available_providers():
+        pytest.skip("NO SECOND PROVIDER: this build of ONNX Runtime has none to ask for")
+    with pytest.raises(BackendError, match=r"expected all of graph\.onnx to run on Azure.*ONNX Runtime refuses .*CPU"):
+        Graph(path, artifact(), provider="AzureExecutionProvider")
 
 
 @pytest.mark.parametrize(
