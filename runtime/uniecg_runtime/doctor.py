@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Status = Literal["ok", "note", "problem"]
 DISTRIBUTIONS = ("uniecg-edge", "numpy", "onnxruntime", "llama-cpp-python", "pyserial", "msgspec", "typer", "rich")
+INSTEAD = {"onnxruntime": ("onnxruntime-gpu",)}  # the same module under another name
 MODULES = ("numpy", "onnxruntime", "llama_cpp", "serial", "msgspec", "uniecg_device._native")
 SERIAL_GLOBS = ("/dev/ttyUSB*", "/dev/ttyACM*", "/dev/ttyAMA*", "/dev/ttyTHS*", "/dev/serial/by-id/*", "/dev/rfcomm*")
 
@@ -61,11 +62,21 @@ def examine(bundle: str, *, backend: str = "cpu", public_key: Path | None = None
 def _versions() -> list[Check]:
     checks = [Check("versions", "python", "ok", platform.python_version())]
     for name in DISTRIBUTIONS:
-        try:
-            checks.append(Check("versions", name, "ok", metadata.version(name)))
-        except metadata.PackageNotFoundError:
-            checks.append(Check("versions", name, "problem", f"not installed; pip install {name}"))
+        found = [
+            version if other == name else f"{version} ({other})"
+            for other in (name, *INSTEAD.get(name, ()))
+            if (version := _version(other))
+        ]
+        missing = Check("versions", name, "problem", f"not installed; pip install {name}")
+        checks.append(Check("versions", name, "ok", ", ".join(found)) if found else missing)
     return checks
+
+
+def _version(distribution: str) -> str | None:
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def _modules() -> list[Check]:

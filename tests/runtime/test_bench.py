@@ -25,6 +25,7 @@ def test_bench_times_every_stage_as_often_as_asked(bundle: Bundle) -> None:
     assert {"interpret encode", "interpret first_token", "interpret total", "generate total"} <= result.stages.keys()
     assert all(stage.runs == 2 and 0 <= stage.median <= stage.p99 for stage in result.stages.values())
     assert result.stages["interpret first_token"].median < result.stages["interpret total"].median
+    assert result.backend["encoder"] == "CPUExecutionProvider" and "denoiser" in result.backend
     assert result.threads == 1 and result.load_ms > 0 and result.tokens_per_second > 0
     assert result.machine["cpu"] and result.peak_memory_mb > 20
 

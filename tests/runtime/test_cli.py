@@ -260,6 +260,51 @@ def test_verify_passes_and_fails_after_tampering(folder: str, tmp_path: Path) ->
     refused(uniecg("verify", copy), "SHA-256")
 
 
+def test_verify_names_the_backend_of_every_role(folder: str) -> None:
+    told = json.loads(uniecg("verify", folder, "--json").stdout)
+    assert told["backend"] == "cpu"
+    assert {check["backend"] for check in told["checks"]} == {"CPUExecutionProvider", "llama.cpp, CPU"}
+
+
+def test_a_backend_that_cannot_run_here_is_refused_by_every_command(record: Path, folder: str, tmp_path: Path) -> None:
+    """No machine that runs the tests has both; neither command may fall back to the CPU."""
+    missing = next(name for name in ("tensorrt", "cuda") if not _runs(name))
+    refused(uniecg("interpret", record, "--backend", missing, "--bundle", folder), "expected")
+    refused(uniecg("generate", "normal", "--backend", missing, "--bundle", folder), "expected")
+    stream = ("stream", "--device", "e8_12lead", "--port", "/dev/null", "--backend", missing, "--bundle", folder)
+    refused(uniecg(*stream), "expected")
+    told = json.loads((result := uniecg("verify", folder, "--backend", missing, "--json")).stdout)
+    assert result.returncode == 1 and told["passed"] is False and told["backend"] == missing
+    assert all(check["reason"] for check in told["checks"] if check["role"] != "language_model")
+    assert uniecg("interpret", record, "--backend", "npu", "--bundle", folder).returncode == 2
+
+
+def _runs(backend: str) -> bool:
+    import onnxruntime
+
+    from uniecg_runtime.engines import find_gpu
+
+    return find_gpu() is not None if backend == "tensorrt" else "CUDA" in str(onnxruntime.get_available_providers())
+
+
+def test_keys_are_made_bundles_signed_and_others_refused(record: Path, folder: str, tmp_path: Path) -> None:
+    import shutil
+
+    pytest.importorskip("nacl", reason="NO PYNACL: pip install 'uniecg-edge[signing]' to run this test")
+    copy = shutil.copytree(folder, tmp_path / "copy")
+    maker, pub = tmp_path / "maker", tmp_path / "maker.pub"
+    made = uniecg("keygen", maker)
+    assert made.returncode == 0 and f"{maker}.pub goes to the devices" in made.stdout
+    refused(uniecg("keygen", maker), "found one")
+    encode = ("encode", record, "--out", tmp_path / "x.npz", "--bundle", copy, "--key", pub)
+    refused(uniecg(*encode), "found no manifest.sig")
+    signed = uniecg("sign", copy, "--key", f"{maker}.key")
+    assert signed.returncode == 0 and made.stdout.split()[1] in signed.stdout
+    assert uniecg(*encode).returncode == 0
+    (copy / "manifest.json").write_bytes((copy / "manifest.json").read_bytes() + b" ")
+    refused(uniecg(*encode), "changed after it was signed")
+
+
 def test_a_manifest_of_a_newer_version_is_refused(folder: str, tmp_path: Path) -> None:
     import shutil
 
