@@ -316,7 +316,11 @@ def add_plan(module: FakeTensorRt, bundle: Bundle, role: Role, **planted: Any) -
     """The plan of a role with the key that fits, but for the fields that are `planted`."""
     key = key_here(bundle.manifest.artifact(role), "tensorrt", module.__version__, "fp32", GPU)
     fields = {name: getattr(key, name) for name in PlanKey.__struct_fields__}
-    write_plan(plan_to_write(bundle.folder, role), f"plan of {role}".encode(), PlanKey(**{**fields, **planted}))
+    write_plan(
+        plan_to_write(bundle.folder, role, signed=bundle.signed),
+        f"plan of {role}".encode(),
+        PlanKey(**{**fields, **planted}),
+    )
 
 
 def _tensors(artifact: Artifact) -> Tensors:

@@ -89,7 +89,7 @@ def build_bundle(
         built.append(
             build_plan(
                 bundle.path(role),
-                plan_to_write(bundle.folder, role),
+                plan_to_write(bundle.folder, role, signed=bundle.signed),
                 sms=sms,
                 precision="tf32" if tf32 and precision == "fp32" else precision,
                 flavour=flavour,

@@ -31,10 +31,11 @@ _BUILT_IN_FOLDER: Final = Path(__file__).parent / "bundles"
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle. `open` checks it; the constructor does not."""
+    """An opened bundle. `open` checks it; the constructor does not. signed: whether it had to be, and is."""
 
     folder: Path
     manifest: Manifest
+    signed: bool = False
 
     @staticmethod
     def open(source: str | Path, *, verify: bool = True, public_key: Path | None = None) -> Bundle:
@@ -89,7 +90,7 @@ def _open(source: str | Path, verify: bool, key: PublicKey | None) -> Bundle:
     for artifact in manifest.artifacts:
         _check_file(folder, artifact.file, artifact.size, artifact.sha256 if verify else None)
     _check_file(folder, manifest.golden_file, None, manifest.golden_sha256 if verify else None)
-    return Bundle(folder.resolve(), manifest)
+    return Bundle(folder.resolve(), manifest, signed=key is not None)
 
 
 def _check_signature(folder: Path, manifest: bytes, key: PublicKey) -> None:

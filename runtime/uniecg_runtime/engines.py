@@ -231,34 +231,37 @@ def key_here(artifact: Artifact, flavour: Flavour, version: str, precision: Prec
     return PlanKey(artifact.sha256, flavour, version, gpu.name, (gpu.sm,), precision, flags)
 
 
-def plan_folders(bundle: Path) -> tuple[Path, ...]:
+def plan_folders(bundle: Path, *, signed: bool = False) -> tuple[Path, ...]:
     """Where plans of the bundle in the folder `bundle` may lie: in the bundle itself, then in the user's cache.
 
-    The bundle inside this package has the cache alone: an installed package is not written to.
+    The bundle inside this package has the cache alone: an installed package is not written to. So has one that had to
+    be signed: no signature covers plans, and one that came with the bundle would be run unchecked.
     """
     bundle = bundle.resolve()
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
     base = base if base.is_absolute() else Path.home() / ".cache"  # the XDG rules: a relative one counts as unset
     cache = base / "uniecg" / "engines" / f"{bundle.name}-{hashlib.sha256(os.fsencode(bundle)).hexdigest()[:12]}"
-    return (cache,) if bundle.is_relative_to(Path(__file__).parent) else (bundle / "engines", cache)
+    alone = signed or bundle.is_relative_to(Path(__file__).parent)
+    return (cache,) if alone else (bundle / "engines", cache)
 
 
-def plan_to_write(bundle: Path, role: Role) -> Path:
+def plan_to_write(bundle: Path, role: Role, *, signed: bool = False) -> Path:
     """Where to put a role's plan: the first of the folders that can be written to, made if need be."""
-    for folder in plan_folders(bundle):
+    folders = plan_folders(bundle, signed=signed)
+    for folder in folders:
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError:
             continue
         if os.access(folder, os.W_OK):
             return folder / f"{role}.plan"
-    places = ", ".join(map(str, plan_folders(bundle)))
+    places = ", ".join(map(str, folders))
     raise BackendError(f"expected a folder for plans that can be written to, found none of {places}; free one of them.")
 
 
-def plan_to_read(bundle: Path, role: Role) -> Path:
+def plan_to_read(bundle: Path, role: Role, *, signed: bool = False) -> Path:
     """A role's plan, the bundle's own before the cache's. Raises BackendError where there is none."""
-    places = [folder / f"{role}.plan" for folder in plan_folders(bundle)]
+    places = [folder / f"{role}.plan" for folder in plan_folders(bundle, signed=signed)]
     for place in places:
         if place.is_file():
             return place

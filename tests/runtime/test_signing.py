@@ -11,9 +11,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from cuda_fakes import FakeTensorRt, add_plans
 from uniecg_device.errors import BackendError, BundleError, InputError
 from uniecg_runtime import bundle as bundle_module
 from uniecg_runtime import signing
+from uniecg_runtime.backends.graphs import open_graph
 from uniecg_runtime.bundle import MANIFEST, Bundle, read_manifest
 from uniecg_runtime.signing import (
     DOMAIN,
@@ -161,6 +163,19 @@ def test_an_artifact_that_was_changed_is_refused_though_the_signature_is_good(si
     file.write_bytes(data)
     with pytest.raises(BundleError, match="SHA-256"):
         Bundle.open(signed.folder, public_key=keys.with_suffix(".pub"))
+
+
+def test_a_plan_that_came_with_a_bundle_that_must_be_signed_is_not_run(
+    signed: Bundle, keys: Path, trt: FakeTensorRt, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    add_plans(trt, signed)
+    assert open_graph(signed, "condition", "tensorrt").provider.startswith("tensorrt")
+    required = Bundle.open(signed.folder, public_key=keys.with_suffix(".pub"))
+    with pytest.raises(BackendError, match=f"at {tmp_path / 'cache'}[^ ]*condition.plan, found none"):
+        open_graph(required, "condition", "tensorrt")
+    add_plans(trt, required)
+    assert open_graph(required, "condition", "tensorrt").provider.startswith("tensorrt")
 
 
 def test_the_environment_can_require_a_key(

@@ -53,13 +53,13 @@ def open_graph(bundle: Bundle, role: Role, backend: Backend = "cpu", threads: in
     builds one. threads: CPU threads, for "cpu". Raises BackendError where the backend cannot run here, or its plan is
     missing or was built for something else; BundleError where the bundle has no such role.
     """
-    artifact = bundle.manifest.artifact(role)
     if backend == "tensorrt":
         from uniecg_runtime.backends.tensorrt import open_engine
 
-        return open_engine(bundle.folder, artifact)
+        return open_engine(bundle, role)
     from uniecg_runtime.backends.onnx import CPU, CUDA, Graph
 
+    artifact = bundle.manifest.artifact(role)
     return Graph(bundle.path(role), artifact, provider=CUDA if backend == "cuda" else CPU, threads=threads)
 
 

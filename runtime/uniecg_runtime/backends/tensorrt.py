@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from uniecg_device.errors import BackendError
 from uniecg_runtime.backends.tensors import check_inputs, check_outputs
+from uniecg_runtime.bundle import Bundle
 from uniecg_runtime.engines import (
     REBUILD,
     CudaDriver,
@@ -38,7 +39,7 @@ from uniecg_runtime.engines import (
     read_plan,
     replace_file,
 )
-from uniecg_runtime.manifest import Artifact, Tensor
+from uniecg_runtime.manifest import Artifact, Role, Tensor
 
 OLDEST: Final[dict[Flavour, tuple[int, int]]] = {"tensorrt": (10, 0), "tensorrt_rtx": (1, 2)}
 INSTALL: Final[dict[Flavour, str]] = {
@@ -112,17 +113,18 @@ def _log_of(module: Any, flavour: Flavour) -> Any:
     return _logs[flavour]
 
 
-def open_engine(bundle: Path, artifact: Artifact) -> Engine:
-    """The plan that `uniecg build-engine` left for a graph of the bundle in the folder `bundle`. Raises BackendError.
+def open_engine(bundle: Bundle, role: Role) -> Engine:
+    """The plan that `uniecg build-engine` left for the graph of a role. Raises BackendError where there is none.
 
     A plan that was built with --tf32 is taken for a float32 graph, for somebody asked for it; its remarks say so.
     """
     open_gpu()  # else, where there is none, a missing plan would be what is complained of
-    path = plan_to_read(bundle, artifact.role)
+    artifact = bundle.manifest.artifact(role)
+    path = plan_to_read(bundle.folder, role, signed=bundle.signed)
     if read_key(path).key.precision != "tf32" or plan_precision(artifact) != "fp32":
         return Engine(path, artifact)
     engine = Engine(path, artifact, precision="tf32")
-    engine.remarks.append(f"the {artifact.role} rounds the factors of its products to 10 bits (tf32)")
+    engine.remarks.append(f"the {role} rounds the factors of its products to 10 bits (tf32)")
     return engine
 
 
