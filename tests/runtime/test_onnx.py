@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -75,6 +76,42 @@ def test_a_provider_that_onnx_runtime_silently_replaces_is_an_error(
     monkeypatch.setattr(onnxruntime, "InferenceSession", replaced)
     with pytest.raises(BackendError, match="to run on CUDAExecutionProvider, ONNX Runtime chose CPU"):
         Graph(path, artifact(), provider="CUDAExecutionProvider")
+
+
+def test_cuda_is_asked_for_float32_and_for_every_node(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, asked = onnxruntime.InferenceSession, []
+
+    class Cuda:
+        """What a session on CUDA would answer, computed on the CPU."""
+
+        def __init__(self, file: str, options: onnxruntime.SessionOptions, **chosen: object) -> None:
+            asked.append((options.get_session_config_entry("session.disable_cpu_ep_fallback"), chosen))
+            self._session = real(file, providers=["CPUExecutionProvider"])
+
+        def get_providers(self) -> list[str]:
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._session, name)
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Cuda)
+    graph = Graph(path, artifact(), provider="CUDAExecutionProvider")
+    chosen = {"providers": ["CUDAExecutionProvider"], "provider_options": [{"use_tf32": "0"}]}
+    assert asked == [("1", chosen)]
+    assert graph.provider == "CUDAExecutionProvider"
+    np.testing.assert_array_equal(graph.run(x=ONES)[1], 2 * ONES)
+
+
+def test_a_provider_that_fails_while_it_runs_is_an_error_with_its_reason(path: Path) -> None:
+    graph = Graph(path, artifact())
+
+    def lost(*_: object) -> None:
+        raise RuntimeError("CUDA error 2: out of memory\n at line 1")
+
+    graph._session = SimpleNamespace(run=lost)
+    with pytest.raises(BackendError, match=r"encoder to run on CPU.*stopped \(CUDA error 2: out of memory\); run `uni"):
+        graph.run(x=ONES)
 
 
 def test_a_provider_that_leaves_nodes_to_the_cpu_is_an_error(path: Path) -> None:

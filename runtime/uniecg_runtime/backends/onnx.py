@@ -36,10 +36,16 @@ class Graph:
         _check_tensors(artifact, "output", artifact.outputs, self._session.get_outputs())
 
     def run(self, **inputs: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        """Outputs in the manifest's order. Raises BackendError where an output is not finite."""
+        """Outputs in the manifest's order. Raises BackendError where it fails or an output is not finite."""
         check_inputs(self.artifact, inputs)
         names = [tensor.name for tensor in self.artifact.outputs]
-        outputs = self._session.run(names, inputs)
+        try:
+            outputs = self._session.run(names, inputs)
+        except Exception as error:  # a GPU out of memory, or lost
+            raise BackendError(
+                f"expected the {self.artifact.role} to run on {self.provider}, ONNX Runtime stopped "
+                f"({_first_line(error)}); run `uniecg doctor`, and free memory where there is too little."
+            ) from None
         check_outputs(self.artifact, outputs)
         return tuple(outputs)
 

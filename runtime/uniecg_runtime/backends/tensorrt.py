@@ -343,7 +343,7 @@ def open_gpu() -> tuple[CudaDriver, Gpu]:
     gpu = find_gpu(driver) if driver is not None else None
     if driver is None or gpu is None:
         raise BackendError(
-            "expected an NVIDIA GPU and its driver for TensorRT, found none; run on the CPU with onnxruntime, or check "
+            "expected an NVIDIA GPU and its driver for TensorRT, found none; run on the backend cpu, or check "
             "nvidia-smi and CUDA_VISIBLE_DEVICES."
         )
     return driver, gpu
