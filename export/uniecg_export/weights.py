@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from uniecg_device.errors import InputError
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
-Shapes = dict[str, tuple[int, ...]]
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]
 
 
 def read_state(path: Path) -> dict[str, Any]:
@@ -59,9 +60,24 @@ def read_state(path: Path) -> dict[str, Any]:
     return state
 
 
-def shapes_of(tensors: Mapping[str, Tensor]) -> Shapes:
+def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:
     """Names and shapes, from which a family reads its geometry."""
     return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
+def needed_shape(shapes: Shapes, name: str, dimensions: int) -> Shape:
+    """The shape of a tensor that states geometry.
+
+    Raises InputError where it is absent, empty, or of another number of dimensions.
+    """
+    shape = shapes.get(name)
+    if shape is None or len(shape) != dimensions or min(shape) < 1:
+        found = f"none among {len(shapes)} tensors" if shape is None else f"one of shape {shape}"
+        raise InputError(
+            f"expected the tensor {name} with {dimensions} dimensions of 1 or more, found {found}; "
+            f"give the published file, whole and unchanged, of the family that was asked for."
+        )
+    return shape
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> nn.Module:

@@ -39,7 +39,7 @@ from uniecg_export.families.diffusets_unet import (
 )
 from uniecg_export.families.diffusets_vae import Decoder, VaeConfig
 from uniecg_export.onnx_graphs import Arrays, Source
-from uniecg_export.weights import PICKLES, fill, read_state, shapes_of
+from uniecg_export.weights import PICKLES, Shapes, fill, read_state, shapes_of
 from uniecg_runtime.manifest import Generation, Schedule
 
 FS = 102.4
@@ -55,13 +55,13 @@ class DiffusetsConfig:
     vae: VaeConfig = field(default_factory=VaeConfig)
 
 
-def config_from(shapes: Mapping[str, tuple[int, ...]]) -> DiffusetsConfig:
+def config_from(shapes: Shapes) -> DiffusetsConfig:
     """The geometry from `unet.*` (unet_all.pth) and `decoder.*` (vae_model.pth).
 
     Raises InputError where a tensor that it is read from is missing.
     """
 
-    def part(prefix: str) -> dict[str, tuple[int, ...]]:
+    def part(prefix: str) -> Shapes:
         return {name.removeprefix(prefix): shape for name, shape in shapes.items() if name.startswith(prefix)}
 
     return DiffusetsConfig(diffusets_unet.config_from(part("unet.")), diffusets_vae.config_from(part("decoder.")))

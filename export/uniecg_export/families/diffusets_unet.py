@@ -11,14 +11,13 @@ Output: the predicted noise (B,4,128). `diffusets.py` folds this into what runs 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uniecg_device.errors import InputError
+from uniecg_export.weights import Shapes, needed_shape
 
 SCALARS = 3  # sex, age, heart rate, behind the text vector
 
@@ -49,31 +48,22 @@ class UNetConfig:
         return tuple(self.channels << level for level in range(self.levels))
 
 
-def config_from(shapes: Mapping[str, tuple[int, ...]]) -> UNetConfig:
+def config_from(shapes: Shapes) -> UNetConfig:
     """The geometry of a checkpoint from its tensors' shapes. Raises InputError where one is missing."""
     first, middle = "downsampling_blocks.0.block", "bottelneck"
-    hidden, time_width = _shape(shapes, f"{first}.time_emb.fc1.weight")
-    _, channels, kernel = _shape(shapes, f"{first}.pre_shortcut_convs.weight")
+    hidden, time_width = needed_shape(shapes, f"{first}.time_emb.fc1.weight", 2)
+    _, channels, kernel = needed_shape(shapes, f"{first}.pre_shortcut_convs.weight", 3)
     return UNetConfig(
-        text_width=_shape(shapes, f"{first}.cross_attention.value_combiner.weight")[1] - SCALARS,
+        text_width=needed_shape(shapes, f"{first}.cross_attention.value_combiner.weight", 2)[1] - SCALARS,
         channels=channels,
         levels=1 + sum(f"downsampling_blocks.{n}.down.weight" in shapes for n in range(len(shapes))),
         kernel=kernel,
-        bottleneck_kernel=_shape(shapes, f"{middle}.bottleneck_conv1.weight")[2],
-        bottleneck_inner=_shape(shapes, f"{middle}.self_attention.to_q.weight")[0],
-        steps=_shape(shapes, f"{first}.time_emb.embeddings")[0],
+        bottleneck_kernel=needed_shape(shapes, f"{middle}.bottleneck_conv1.weight", 3)[2],
+        bottleneck_inner=needed_shape(shapes, f"{middle}.self_attention.to_q.weight", 2)[0],
+        steps=needed_shape(shapes, f"{first}.time_emb.embeddings", 2)[0],
         time_width=time_width,
         time_hidden=hidden,
     )
-
-
-def _shape(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[int, ...]:
-    if name not in shapes:
-        raise InputError(
-            f"expected a DiffuSETS U-Net with the tensor {name}, found none among {len(shapes)}; "
-            f"give the published unet_all.pth or unet_model.pth."
-        )
-    return shapes[name]
 
 
 def mish(x: Tensor) -> Tensor:

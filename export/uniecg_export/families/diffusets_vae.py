@@ -10,14 +10,13 @@ code is time-major, (B,1024,12). Latents are scaled to about unit variance by 0.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from uniecg_device.errors import InputError
+from uniecg_export.weights import Shapes, needed_shape
 
 
 @dataclass(frozen=True)
@@ -37,26 +36,17 @@ class VaeConfig:
         return 8 * self.length
 
 
-def config_from(shapes: Mapping[str, tuple[int, ...]]) -> VaeConfig:
+def config_from(shapes: Shapes) -> VaeConfig:
     """The geometry from the shapes of the 'encoder' or the 'decoder' part. Raises InputError where one is missing."""
     decoder = "25.weight" in shapes
     names = ("20.conv_1.weight", "15.conv_1.weight", "2.conv_1.weight") if decoder else ("0.weight", "4.conv_1.weight")
-    widths = [_shape(shapes, name)[0] for name in names]
+    widths = [needed_shape(shapes, name, 3)[0] for name in names]
     if decoder:
-        leads, latent = _shape(shapes, "25.weight")[0], _shape(shapes, "0.weight")[0]
+        leads, latent = needed_shape(shapes, "25.weight", 3)[0], needed_shape(shapes, "0.weight", 3)[0]
     else:
-        leads, latent = _shape(shapes, "0.weight")[1], _shape(shapes, "18.weight")[0] // 2
-        widths.append(_shape(shapes, "7.conv_1.weight")[0])
+        leads, latent = needed_shape(shapes, "0.weight", 3)[1], needed_shape(shapes, "18.weight", 3)[0] // 2
+        widths.append(needed_shape(shapes, "7.conv_1.weight", 3)[0])
     return VaeConfig(leads=leads, latent_channels=latent, widths=(widths[0], widths[1], widths[2]))
-
-
-def _shape(shapes: Mapping[str, tuple[int, ...]], name: str) -> tuple[int, ...]:
-    if name not in shapes:
-        raise InputError(
-            f"expected a part of DiffuSETS' VAE with the tensor {name}, found none among {len(shapes)}; "
-            f"give the 'encoder' or the 'decoder' of the published vae_model.pth."
-        )
-    return shapes[name]
 
 
 class ResidualBlock(nn.Module):

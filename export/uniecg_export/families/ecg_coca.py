@@ -27,12 +27,12 @@ from torch.nn import functional
 from uniecg_device.errors import InputError
 from uniecg_export.exportable import MIMIC_LEADS, RESEARCH, Exportable, count_parameters
 from uniecg_export.onnx_graphs import Arrays, Source
-from uniecg_export.weights import fill, read_state, shapes_of
+from uniecg_export.weights import Shape as Shape  # the families around this tower take both from here
+from uniecg_export.weights import Shapes as Shapes
+from uniecg_export.weights import fill, needed_shape, read_state, shapes_of
 from uniecg_runtime.manifest import Preprocessing
 
 PREFIX = "module.ecg."  # in the tower's own file
-Shape = tuple[int, ...]
-Shapes = Mapping[str, Shape]
 
 
 @dataclass(frozen=True)
@@ -142,10 +142,10 @@ def config_from(shapes: Shapes) -> EcgCocaConfig:
     Raises InputError for a name that is absent or has another number of dimensions, and for a width that the heads
     do not divide.
     """
-    width, leads, patch = needed(shapes, "conv1.weight", 3)
-    tokens, _ = needed(shapes, "positional_embedding", 2)
-    feed_forward, _ = needed(shapes, "transformer.resblocks.0.mlp.c_fc.weight", 2)
-    _, embedding = needed(shapes, "proj", 2)
+    width, leads, patch = needed_shape(shapes, "conv1.weight", 3)
+    tokens, _ = needed_shape(shapes, "positional_embedding", 2)
+    feed_forward, _ = needed_shape(shapes, "transformer.resblocks.0.mlp.c_fc.weight", 2)
+    _, embedding = needed_shape(shapes, "proj", 2)
     # Counted, not the largest plus one: a made-up number must not make a billion blocks.
     blocks = {match[1] for name in shapes if (match := re.match(r"transformer\.resblocks\.(\d+)\.", name))}
     head_width = EcgCocaConfig.head_width
@@ -155,18 +155,6 @@ def config_from(shapes: Shapes) -> EcgCocaConfig:
             f"{width} and {tokens} positions; export a checkpoint of ECG-CoCa."
         )
     return EcgCocaConfig(leads, (tokens - 1) * patch, patch, width, len(blocks), feed_forward, embedding)
-
-
-def needed(shapes: Shapes, name: str, dimensions: int) -> Shape:
-    """The shape of `name`. Raises InputError where it is absent, empty, or of another number of dimensions."""
-    shape = shapes.get(name)
-    if shape is None or len(shape) != dimensions or min(shape) < 1:
-        found = "none" if shape is None else f"one of shape {tuple(shape)}"
-        raise InputError(
-            f"expected a tensor {name!r} of {dimensions} dimensions, found {found}; "
-            f"export a whole checkpoint of the family that was asked for."
-        )
-    return shape
 
 
 def sources(tower: EcgTower) -> tuple[Source, ...]:

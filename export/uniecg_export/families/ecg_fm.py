@@ -27,10 +27,8 @@ from uniecg_device.errors import InputError
 from uniecg_device.signals import LEADS
 from uniecg_export.exportable import RESEARCH, Exportable, count_parameters, numbered_labels
 from uniecg_export.onnx_graphs import Arrays, Source
-from uniecg_export.weights import fill, read_state, shapes_of
+from uniecg_export.weights import Shapes, fill, needed_shape, read_state, shapes_of
 from uniecg_runtime.manifest import Preprocessing
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 CONVOLUTIONS = "encoder.feature_extractor.conv_layers"
 LAYERS = "encoder.encoder.layers"
@@ -270,8 +268,8 @@ def config_from(shapes: Shapes) -> EcgFmConfig:
     """
     kernels = _numbered(shapes, CONVOLUTIONS, "0.weight", 3)
     layers = _numbered(shapes, LAYERS, "fc1.weight", 2)
-    width, _ = _shape(shapes, "encoder.post_extract_proj.weight", 2)
-    _, group_width, position_kernel = _shape(shapes, f"{NORMED}.original1", 3)
+    width, _ = needed_shape(shapes, "encoder.post_extract_proj.weight", 2)
+    _, group_width, position_kernel = needed_shape(shapes, f"{NORMED}.original1", 3)
     heads = EcgFmConfig.heads
     if width % group_width or width % heads:
         raise InputError(
@@ -287,26 +285,16 @@ def config_from(shapes: Shapes) -> EcgFmConfig:
         position_groups=width // group_width,
         layers=len(layers),
         feed_forward=layers[0][0],
-        labels=_shape(shapes, "proj.weight", 2)[0] if "proj.weight" in shapes else 0,
+        labels=needed_shape(shapes, "proj.weight", 2)[0] if "proj.weight" in shapes else 0,
     )
 
 
 def _numbered(shapes: Shapes, start: str, end: str, rank: int) -> list[tuple[int, ...]]:
     """Shapes of `start`.0.`end`, `start`.1.`end`, ..., as far as they go; at least the first."""
-    found = [_shape(shapes, f"{start}.0.{end}", rank)]
+    found = [needed_shape(shapes, f"{start}.0.{end}", rank)]
     while (name := f"{start}.{len(found)}.{end}") in shapes:
-        found.append(_shape(shapes, name, rank))
+        found.append(needed_shape(shapes, name, rank))
     return found
-
-
-def _shape(shapes: Shapes, name: str, rank: int) -> tuple[int, ...]:
-    found = shapes.get(name)
-    if found is None or len(found) != rank or not all(found):
-        what = "none" if found is None else f"one of shape {tuple(found)}"
-        raise InputError(
-            f"expected an ECG-FM's tensor {name} with {rank} dimensions, found {what}; give the published file."
-        )
-    return tuple(found)
 
 
 def sources(model: EcgFm) -> tuple[Source, ...]:

@@ -23,7 +23,7 @@ from uniecg_device.errors import InputError
 from uniecg_device.signals import LEADS
 from uniecg_export.exportable import RESEARCH, Exportable, count_parameters, numbered_labels
 from uniecg_export.onnx_graphs import Arrays, Source
-from uniecg_export.weights import fill, read_state, shapes_of
+from uniecg_export.weights import Shapes, fill, needed_shape, read_state, shapes_of
 from uniecg_runtime.manifest import Preprocessing
 
 BLOCK = "stage_list.{}.block_list.{}."
@@ -56,21 +56,21 @@ class EcgFounderConfig:
     samples: int = 5000
 
 
-def config_from(shapes: Mapping[str, tuple[int, ...]]) -> EcgFounderConfig:
+def config_from(shapes: Shapes) -> EcgFounderConfig:
     """The geometry that a checkpoint's tensors state. Raises InputError where one that states it is missing."""
-    base, leads, kernel = _shape(shapes, "first_conv.conv.weight", 3)
-    labels, _ = _shape(shapes, "dense.weight", 2)
+    base, leads, kernel = needed_shape(shapes, "first_conv.conv.weight", 3)
+    labels, _ = needed_shape(shapes, "dense.weight", 2)
     stages = [_stage_from(shapes, 0)]
     while BLOCK.format(len(stages), 0) + "conv3.conv.weight" in shapes:
         stages.append(_stage_from(shapes, len(stages)))
     return EcgFounderConfig(leads=leads, base=base, kernel=kernel, stages=tuple(stages), labels=labels)
 
 
-def _stage_from(shapes: Mapping[str, tuple[int, ...]], stage: int) -> StageConfig:
+def _stage_from(shapes: Shapes, stage: int) -> StageConfig:
     first = BLOCK.format(stage, 0)
-    width, inner, _ = _shape(shapes, first + "conv3.conv.weight", 3)
-    _, per_group, _ = _shape(shapes, first + "conv2.conv.weight", 3)
-    squeezed, _ = _shape(shapes, first + "se_fc1.weight", 2)
+    width, inner, _ = needed_shape(shapes, first + "conv3.conv.weight", 3)
+    _, per_group, _ = needed_shape(shapes, first + "conv2.conv.weight", 3)
+    squeezed, _ = needed_shape(shapes, first + "se_fc1.weight", 2)
     if inner % per_group:
         raise InputError(
             f"expected {first}conv2.conv.weight to split {inner} channels into equal groups, found groups of "
@@ -80,20 +80,6 @@ def _stage_from(shapes: Mapping[str, tuple[int, ...]], stage: int) -> StageConfi
     while BLOCK.format(stage, blocks) + "conv3.conv.weight" in shapes:
         blocks += 1
     return StageConfig(blocks, width, inner, inner // per_group, squeezed)
-
-
-def _shape(shapes: Mapping[str, tuple[int, ...]], name: str, rank: int) -> tuple[int, ...]:
-    found = shapes.get(name)
-    if found is None:
-        raise InputError(
-            f"expected the tensor {name} in an ECGFounder checkpoint, found {len(shapes)} tensors without it; "
-            f"give the published file, whole."
-        )
-    if len(found) != rank or min(found) < 1:
-        raise InputError(
-            f"expected {name} with {rank} dimensions of 1 or more, found {found}; give the published file, unchanged."
-        )
-    return found
 
 
 def unpack(state: Mapping[str, object]) -> dict[str, Tensor]:

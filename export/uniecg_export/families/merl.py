@@ -23,7 +23,7 @@ from uniecg_device.errors import InputError
 from uniecg_export.exportable import MIMIC_LEADS, RESEARCH, Exportable, count_parameters
 from uniecg_export.families.merl_encoders import AttentionPool, ResNet, ResNetConfig, VisionTransformer, VitConfig
 from uniecg_export.onnx_graphs import Arrays, Source
-from uniecg_export.weights import fill, read_state, shapes_of
+from uniecg_export.weights import Shapes, fill, needed_shape, read_state, shapes_of
 from uniecg_runtime.manifest import Preprocessing
 
 ENCODER = "ecg_encoder."
@@ -49,12 +49,12 @@ class MerlConfig:
     samples: int = 5000
 
 
-def config_from(shapes: Mapping[str, tuple[int, ...]]) -> MerlConfig:
+def config_from(shapes: Shapes) -> MerlConfig:
     """The geometry that the tensors of `unpack` state. Raises InputError where one that states it is missing."""
     projection = None
     if any(not name.startswith(ENCODER) for name in shapes):
-        hidden, text_width = _shape(shapes, "proj_t.0.weight", 2)
-        width, _ = _shape(shapes, "proj_t.2.weight", 2)
+        hidden, text_width = needed_shape(shapes, "proj_t.0.weight", 2)
+        width, _ = needed_shape(shapes, "proj_t.2.weight", 2)
         projection = ProjectionConfig(hidden=hidden, width=width, text_width=text_width)
     if ENCODER + "to_patch_embedding.weight" in shapes:
         vit = _vit_from(shapes)
@@ -66,11 +66,11 @@ def config_from(shapes: Mapping[str, tuple[int, ...]]) -> MerlConfig:
     return config
 
 
-def _resnet_from(shapes: Mapping[str, tuple[int, ...]]) -> ResNetConfig:
-    stem, leads, stem_kernel = _shape(shapes, ENCODER + "conv1.weight", 3)
-    classes, _ = _shape(shapes, ENCODER + "linear.weight", 2)
+def _resnet_from(shapes: Shapes) -> ResNetConfig:
+    stem, leads, stem_kernel = needed_shape(shapes, ENCODER + "conv1.weight", 3)
+    classes, _ = needed_shape(shapes, ENCODER + "linear.weight", 2)
     layer = ENCODER + "layer{}.{}.conv2.weight"
-    _, _, kernel = _shape(shapes, layer.format(1, 0), 3)
+    _, _, kernel = needed_shape(shapes, layer.format(1, 0), 3)
     if layer.format(1, 0).replace("conv2", "conv3") in shapes:
         raise InputError(
             "expected a MERL ResNet of blocks with two convolutions (18 or 34 layers), found three (50 or 101); "
@@ -79,19 +79,19 @@ def _resnet_from(shapes: Mapping[str, tuple[int, ...]]) -> ResNetConfig:
     widths: list[int] = []
     blocks: list[int] = []
     while layer.format(len(widths) + 1, 0) in shapes:
-        widths.append(_shape(shapes, layer.format(len(widths) + 1, 0), 3)[0])
+        widths.append(needed_shape(shapes, layer.format(len(widths) + 1, 0), 3)[0])
         blocks.append(1)
         while layer.format(len(widths), blocks[-1]) in shapes:
             blocks[-1] += 1
     return ResNetConfig(leads, stem, stem_kernel, kernel, tuple(widths), tuple(blocks), classes)
 
 
-def _vit_from(shapes: Mapping[str, tuple[int, ...]]) -> VitConfig:
-    width, leads, patch = _shape(shapes, ENCODER + "to_patch_embedding.weight", 3)
-    _, tokens, _ = _shape(shapes, ENCODER + "pos_embedding", 3)
+def _vit_from(shapes: Shapes) -> VitConfig:
+    width, leads, patch = needed_shape(shapes, ENCODER + "to_patch_embedding.weight", 3)
+    _, tokens, _ = needed_shape(shapes, ENCODER + "pos_embedding", 3)
     block = ENCODER + "block{}."
-    _, inner = _shape(shapes, block.format(0) + "attn.fn.to_out.0.weight", 2)
-    feed_forward, _ = _shape(shapes, block.format(0) + "ff.fn.net.0.weight", 2)
+    _, inner = needed_shape(shapes, block.format(0) + "attn.fn.to_out.0.weight", 2)
+    feed_forward, _ = needed_shape(shapes, block.format(0) + "ff.fn.net.0.weight", 2)
     depth = 1
     while block.format(depth) + "ff.fn.net.0.weight" in shapes:
         depth += 1
@@ -104,9 +104,9 @@ def _vit_from(shapes: Mapping[str, tuple[int, ...]]) -> VitConfig:
     return config
 
 
-def _check_pool(shapes: Mapping[str, tuple[int, ...]], config: MerlConfig, encoder: ResNetConfig, width: int) -> None:
+def _check_pool(shapes: Shapes, config: MerlConfig, encoder: ResNetConfig, width: int) -> None:
     name = "att_pool_head.positional_embedding"
-    _, found, _ = _shape(shapes, name, 3)
+    _, found, _ = needed_shape(shapes, name, 3)
     expected = encoder.positions(config.samples) + 1
     if found != expected:
         raise InputError(
@@ -118,20 +118,6 @@ def _check_pool(shapes: Mapping[str, tuple[int, ...]], config: MerlConfig, encod
             f"expected an embedding of a width that {ProjectionConfig.heads} attention heads share, found {width}; "
             f"give a published file."
         )
-
-
-def _shape(shapes: Mapping[str, tuple[int, ...]], name: str, rank: int) -> tuple[int, ...]:
-    found = shapes.get(name)
-    if found is None:
-        raise InputError(
-            f"expected the tensor {name} in a MERL checkpoint, found {len(shapes)} tensors without it; "
-            f"give the published file, whole."
-        )
-    if len(found) != rank or min(found) < 1:
-        raise InputError(
-            f"expected {name} with {rank} dimensions of 1 or more, found {found}; give the published file, unchanged."
-        )
-    return found
 
 
 def unpack(state: Mapping[str, object]) -> dict[str, Tensor]:

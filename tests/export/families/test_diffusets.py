@@ -15,15 +15,16 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from exported_graph import opened
 from golden import FLOAT32, Golden
 from uniecg_device.errors import InputError
 from uniecg_export.families import diffusets, diffusets_unet, diffusets_vae
 from uniecg_export.families.diffusets import Diffusets, DiffusetsConfig, FoldedCondition, FoldedUNet, sources
 from uniecg_export.families.diffusets_unet import UNet, UNetConfig
 from uniecg_export.families.diffusets_vae import Decoder, Encoder, VaeConfig
-from uniecg_export.onnx_graphs import Source, export_graph
+from uniecg_export.onnx_graphs import Source
 from uniecg_runtime.backends.onnx import Graph
-from uniecg_runtime.manifest import Artifact, Schedule
+from uniecg_runtime.manifest import Schedule
 from uniecg_runtime.schedule import ddpm_step
 
 ONNX = 2e-4  # largest absolute difference from the published code, one call
@@ -73,19 +74,7 @@ def published(width: int) -> Diffusets:
 
 
 def export(source: Source, folder: Path) -> Graph:
-    path = folder / f"{source.role}.onnx"
-    inputs, outputs = export_graph(source, path, "diffusets")
-    artifact = Artifact(
-        role=source.role,
-        file=path.name,
-        sha256="0" * 64,
-        size=path.stat().st_size,
-        backend="onnxruntime",
-        precision="f32",
-        inputs=inputs,
-        outputs=outputs,
-    )
-    return Graph(path, artifact)
+    return opened(source, folder / f"{source.role}.onnx", "diffusets")
 
 
 @pytest.fixture(scope="module", params=WIDTHS)
@@ -296,12 +285,15 @@ def test_a_small_geometry_is_read_from_its_shapes() -> None:
         assert diffusets_vae.config_from(shapes) == small
 
 
-@pytest.mark.parametrize("missing", ["unet.bottelneck.bottleneck_conv1.weight", "decoder.15.conv_1.weight"])
-def test_a_missing_tensor_is_named(missing: str) -> None:
-    shapes = {name: tuple(value.shape) for name, value in published(1536).state_dict().items()}
-    del shapes[missing]
-    with pytest.raises(InputError, match=missing.partition(".")[2]):
-        diffusets.config_from(shapes)
+@pytest.mark.parametrize("name", ["unet.bottelneck.bottleneck_conv1.weight", "decoder.15.conv_1.weight"])
+def test_a_missing_or_misshapen_tensor_is_named(name: str) -> None:
+    shapes = {key: tuple(value.shape) for key, value in published(1536).state_dict().items()}
+    said = rf"expected the tensor {name.partition('.')[2]} with 3 dimensions"
+    with pytest.raises(InputError, match=f"{said}.*found none among"):
+        diffusets.config_from({key: shape for key, shape in shapes.items() if key != name})
+    for shape in [(4,), (4, 0, 5)]:
+        with pytest.raises(InputError, match=f"{said}.*found one of shape"):
+            diffusets.config_from(shapes | {name: shape})
 
 
 def whole_inputs(rng: np.random.Generator) -> dict[str, Array]:

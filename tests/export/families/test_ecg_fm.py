@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
+from exported_graph import opened
 from golden import FLOAT32, Golden
 from uniecg_device.errors import InputError
 from uniecg_export.families.ecg_fm import (
@@ -25,9 +26,7 @@ from uniecg_export.families.ecg_fm import (
     sources,
     unpack,
 )
-from uniecg_export.onnx_graphs import export_graph
 from uniecg_runtime.backends.onnx import Graph
-from uniecg_runtime.manifest import Artifact
 
 NORMED = "encoder.conv_pos.pos_conv.0.parametrizations.weight.original"
 PUBLISHED = {"logits": "logits", "tokens": "tokens", "features": "pooled"}
@@ -71,8 +70,7 @@ def pretrained(model: EcgFm) -> dict[str, Tensor]:
 
 def export(model: EcgFm, path: Path) -> Graph:
     (source,) = sources(model)
-    inputs, outputs = export_graph(source, path, "ecg-fm")
-    return Graph(path, Artifact(source.role, path.name, "0" * 64, 1, "onnxruntime", "f32", inputs, outputs))
+    return opened(source, path, "ecg-fm")
 
 
 @pytest.fixture(scope="module")

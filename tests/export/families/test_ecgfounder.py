@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from exported_graph import opened
 from golden import FLOAT32, Golden
 from uniecg_device.errors import InputError
 from uniecg_export.families.ecgfounder import (
@@ -24,9 +25,7 @@ from uniecg_export.families.ecgfounder import (
     sources,
     unpack,
 )
-from uniecg_export.onnx_graphs import export_graph
 from uniecg_runtime.backends.onnx import Graph
-from uniecg_runtime.manifest import Artifact
 
 OUTPUTS = ("logits", "features")
 OPERATORS = {"Add", "Concat", "Conv", "Gemm", "MaxPool", "Mul", "Pad", "ReduceMean", "Sigmoid", "Unsqueeze"}
@@ -56,14 +55,13 @@ def model(golden: Golden) -> EcgFounder:
 
 @pytest.fixture(scope="module")
 def exported(model: EcgFounder, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Graph]:
-    return export(model, tmp_path_factory.mktemp("graph") / "encoder.onnx")
+    path = tmp_path_factory.mktemp("graph") / "encoder.onnx"
+    return path, export(model, path)
 
 
-def export(model: EcgFounder, path: Path) -> tuple[Path, Graph]:
+def export(model: EcgFounder, path: Path) -> Graph:
     (source,) = sources(model)
-    inputs, outputs = export_graph(source, path, "ecgfounder")
-    artifact = Artifact(source.role, path.name, "0" * 64, 1, "onnxruntime", "f32", inputs, outputs)
-    return path, Graph(path, artifact)
+    return opened(source, path, "ecgfounder")
 
 
 def test_names_and_shapes_are_the_published_ones(golden: Golden) -> None:
@@ -115,7 +113,7 @@ def test_a_changed_geometry_is_read_from_the_shapes(tmp_path: Path) -> None:
         leads=SMALL.leads, base=SMALL.base, kernel=SMALL.kernel, stages=SMALL.stages, labels=SMALL.labels
     )
     (source,) = sources(small)
-    _, graph = export(small, tmp_path / "small.onnx")
+    graph = export(small, tmp_path / "small.onnx")
     inputs = source.draw(np.random.default_rng(1))
     for expected, value in zip(source.run(inputs), graph.run(**inputs), strict=True):
         np.testing.assert_allclose(value, expected, atol=1e-5)
@@ -130,7 +128,7 @@ def test_a_missing_or_misshapen_tensor_is_named(name: str) -> None:
     with pytest.raises(InputError, match=rf"expected the tensor {name}.*give the published file"):
         config_from({key: shape for key, shape in shapes.items() if key != name})
     for shape in [(4,), (4, 0, 5)]:
-        with pytest.raises(InputError, match=rf"expected {name} with \d dimensions"):
+        with pytest.raises(InputError, match=rf"expected the tensor {name} with \d dimensions.*one of shape"):
             config_from(shapes | {name: shape})
 
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from exported_graph import opened
 from golden import FLOAT32, Golden
 from uniecg_device.errors import InputError
 from uniecg_export.families.merl import (
@@ -26,9 +27,7 @@ from uniecg_export.families.merl import (
     unpack,
 )
 from uniecg_export.families.merl_encoders import ResNetConfig, VitConfig
-from uniecg_export.onnx_graphs import export_graph
 from uniecg_runtime.backends.onnx import Graph
-from uniecg_runtime.manifest import Artifact
 
 PUBLISHED = {"merl_resnet18": MerlConfig(), "merl_vit_tiny": MerlConfig(VitConfig())}
 ATTENTION = {"Add", "MatMul", "Mul", "Reshape", "Softmax", "Transpose"}
@@ -62,7 +61,8 @@ def model(weights: dict[str, Tensor]) -> ProjectedMerl:
 
 @pytest.fixture(scope="module")
 def exported(model: ProjectedMerl, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Graph]:
-    return export(model, tmp_path_factory.mktemp("graph") / "encoder.onnx")
+    path = tmp_path_factory.mktemp("graph") / "encoder.onnx"
+    return path, export(model, path)
 
 
 def shapes_of(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
@@ -77,11 +77,9 @@ def load(state: dict[str, Tensor]) -> Merl:
     return made.eval()
 
 
-def export(model: Merl, path: Path) -> tuple[Path, Graph]:
+def export(model: Merl, path: Path) -> Graph:
     (source,) = sources(model)
-    inputs, outputs = export_graph(source, path, "merl")
-    artifact = Artifact(source.role, path.name, "0" * 64, 1, "onnxruntime", "f32", inputs, outputs)
-    return path, Graph(path, artifact)
+    return opened(source, path, "merl")
 
 
 def arrays(model: ProjectedMerl, golden: Golden, case: str) -> dict[str, NDArray[np.float32]]:
@@ -143,7 +141,7 @@ def test_the_encoder_s_file_gives_a_graph_of_features_alone(
     encoder = load(alone)
     assert encoder.config == MerlConfig(model.config.encoder, None)
     assert shapes_of(encoder.state_dict()) == {n: s for n, s in golden.shapes.items() if n.startswith(ENCODER)}
-    _, graph = export(encoder, tmp_path / "encoder.onnx")
+    graph = export(encoder, tmp_path / "encoder.onnx")
     (features,) = graph.run(signal=golden.arrays["in.rand.ecg"])
     assert golden.difference(features, "out.rand.encoder") < 2e-4
 
@@ -154,7 +152,7 @@ def test_a_changed_geometry_is_read_from_the_shapes(kind: str, tmp_path: Path) -
     small = build(SMALL[kind]).eval()
     assert config_from(shapes_of(small.state_dict())) == SMALL[kind]
     (source,) = sources(small)
-    _, graph = export(small, tmp_path / "small.onnx")
+    graph = export(small, tmp_path / "small.onnx")
     inputs = source.draw(np.random.default_rng(1))
     assert inputs["signal"].min() == 0 and inputs["signal"].max() == 1
     for expected, value in zip(source.run(inputs), graph.run(**inputs), strict=True):
@@ -177,7 +175,7 @@ def test_a_missing_or_misshapen_tensor_is_named(kind: str, name: str) -> None:
     with pytest.raises(InputError, match=rf"expected the tensor {name}.*give the published file"):
         config_from({key: shape for key, shape in shapes.items() if key != name})
     for shape in [(4,), (4, 0, 5)]:
-        with pytest.raises(InputError, match=rf"expected {name} with \d dimensions"):
+        with pytest.raises(InputError, match=rf"expected the tensor {name} with \d dimensions.*one of shape"):
             config_from(shapes | {name: shape})
 
 
