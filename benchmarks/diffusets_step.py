@@ -1,0 +1,162 @@
+"""What folding DiffuSETS saves: one denoising step, and a whole drawing.
+
+usage: python benchmarks/diffusets_step.py [--width 1536] [--runs 400] [--drawings 20] [--threads 2] [--json FILE]
+
+Prints the time of one denoising step by the folded graph that `uniecg export` writes and by the published network
+exported as it is (self-attention projected twice, cross-attention computed, text and scalars combined in every step),
+both in ONNX Runtime with the same options, in turn; their ratio with a 95 % interval over rounds; how far apart their
+outputs are; and the time of a drawing through the runtime: condition, 50 steps of DDIM, decoder.
+
+The shape is the published one and weights are drawn by the rule of tests/data/golden, because nobody at hand has the
+trained ones: a CPU takes as long for either.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from timing import ratio, take_turns
+from uniecg_export.bundle import export_checkpoint
+from uniecg_export.families import diffusets_unet
+from uniecg_export.families.diffusets_unet import UNet
+from uniecg_export.onnx_graphs import Arrays, Source, export_graph
+from uniecg_export.weights import fill
+from uniecg_runtime.assistant import Assistant
+from uniecg_runtime.backends.onnx import Graph
+from uniecg_runtime.bench import latency
+from uniecg_runtime.bundle import Bundle
+from uniecg_runtime.machine import machine
+from uniecg_runtime.manifest import Artifact
+
+sys.path.append(str(Path(__file__).parent.parent / "tests"))
+from golden import Golden
+
+Inputs = dict[str, NDArray[Any]]
+WIDTHS = (1536, 8192)  # of the text embedding: the paper's and the web demo's
+STEP_RATIO = 1.5  # asked of the folded step
+DRAWING_MS = 155.0  # asked of a drawing: half of what the published one takes
+
+
+def tensors(name: str) -> dict[str, torch.Tensor]:
+    """Golden weights under their published names."""
+    return {key: torch.from_numpy(value) for key, value in Golden(name).weights().items()}
+
+
+def published_bundle(width: int, folder: Path) -> Bundle:
+    """Both published files as their authors write them, exported as anyone would."""
+    checkpoint = folder / "checkpoint"
+    checkpoint.mkdir()
+    torch.save(tensors(f"diffusets_unet_{width}"), checkpoint / "unet_all.pth")
+    torch.save({"decoder": tensors("diffusets_vae_decoder")}, checkpoint / "vae_model.pth")
+    return Bundle.open(export_checkpoint(checkpoint, folder / "bundle", family="diffusets").folder)
+
+
+def unfolded_graph(width: int, folder: Path, threads: int) -> Graph:
+    """The published U-Net as one graph, nothing of it folded."""
+    name = f"diffusets_unet_{width}"
+    unet = UNet(diffusets_unet.config_from(Golden(name).shapes))
+    fill(unet, tensors(name), Path(name))
+
+    def draw(rng: np.random.Generator) -> Arrays:
+        return inputs(width, rng)
+
+    path = folder / "unfolded.onnx"
+    given, made = export_graph(Source("denoiser", unet, draw, ("noise",)), path, "unfolded")
+    whole = Artifact("denoiser", path.name, "0" * 64, path.stat().st_size, "onnxruntime", "float32", given, made)
+    return Graph(path, whole, threads=threads)
+
+
+def inputs(width: int, rng: np.random.Generator) -> Inputs:
+    """What the published U-Net takes, at the size that it meets."""
+    return {
+        "latent": rng.standard_normal((1, 4, 128), np.float32),
+        "time": np.array([613]),
+        "text": rng.standard_normal((1, 1, width), np.float32) / np.float32(np.sqrt(width)),
+        "scalars": np.array([[1, 72, 64]], np.float32),
+    }
+
+
+def measure(width: int, runs: int, drawings: int, threads: int, folder: Path) -> dict[str, Any]:
+    """All figures of one width; `folder` is empty before."""
+    bundle = published_bundle(width, folder)
+    unfolded = unfolded_graph(width, folder, threads)
+    graphs = {
+        role: Graph(bundle.path(role), bundle.manifest.artifact(role), threads=threads)
+        for role in ("condition", "denoiser", "decoder")
+    }
+    given = inputs(width, np.random.default_rng(0))
+    (bias,) = graphs["condition"].run(text=given["text"], scalars=given["scalars"])
+    step = {"latent": given["latent"], "time": given["time"], "condition": bias}
+    (found,), (expected,) = graphs["denoiser"].run(**step), unfolded.run(**given)
+    steps = take_turns(
+        {"folded": lambda: graphs["denoiser"].run(**step), "unfolded": lambda: unfolded.run(**given)}, runs
+    )
+    assistant = Assistant(bundle, threads=threads)
+    drawn = take_turns(
+        {
+            "condition": lambda: graphs["condition"].run(text=given["text"], scalars=given["scalars"]),
+            "decoder": lambda: graphs["decoder"].run(latent=given["latent"]),
+            "drawing": lambda: assistant.generate(
+                "", sex="male", age=72, heart_rate=64, embedding=given["text"].reshape(-1)
+            ),
+        },
+        drawings,
+        warm_up=2,
+    )
+    return {
+        "width": width,
+        "ms": {name: asdict(latency(times)) for name, times in (steps | drawn).items()},
+        "unfolded_by_folded": asdict(ratio(steps["unfolded"], steps["folded"])),
+        "largest_difference": float(np.abs(found - expected).max()),
+    }
+
+
+def report(result: dict[str, Any]) -> None:
+    """The figures of one width as lines."""
+    ms, times = result["ms"], result["unfolded_by_folded"]
+    print(f"text embedding of {result['width']}")
+    print(f"  {'':28}{'median ms':>11}{'p90':>9}{'p99':>9}{'runs':>7}")
+    named = {"folded": "one step, folded", "unfolded": "one step, unfolded", "drawing": "drawing: 50 steps, decode"}
+    for name, each in ms.items():
+        row = "".join(f"{each[key]:{size}.2f}" for key, size in (("median", 11), ("p90", 9), ("p99", 9)))
+        print(f"  {named.get(name, name):28}{row}{each['runs']:7}")
+    print(
+        f"  unfolded / folded {times['value']:.2f} [{times['low']:.2f}, {times['high']:.2f}], asked {STEP_RATIO}; "
+        f"drawing {ms['drawing']['median']:.0f} ms, asked below {DRAWING_MS:.0f}; "
+        f"outputs differ by at most {result['largest_difference']:.1e}"
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--width", type=int, choices=WIDTHS, help="of the text embedding; both by default")
+    parser.add_argument("--runs", type=int, default=400, help="steps of each kind")
+    parser.add_argument("--drawings", type=int, default=20)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", type=Path, help="also write the result here")
+    options = parser.parse_args(arguments)
+    print(f"{machine().cpu}, {options.threads} threads")
+    results = []
+    for width in (options.width,) if options.width else WIDTHS:
+        with tempfile.TemporaryDirectory() as folder:
+            results.append(measure(width, options.runs, options.drawings, options.threads, Path(folder)))
+        report(results[-1])
+    if options.json is not None:
+        whole = {"machine": asdict(machine()), "threads": options.threads, "widths": results}
+        options.json.write_text(json.dumps(whole, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
