@@ -59,7 +59,9 @@ def published_bundle(width: int, folder: Path) -> Bundle:
     checkpoint.mkdir()
     torch.save(tensors(f"diffusets_unet_{width}"), checkpoint / "unet_all.pth")
     torch.save({"decoder": tensors("diffusets_vae_decoder")}, checkpoint / "vae_model.pth")
-    return Bundle.open(export_checkpoint(checkpoint, folder / "bundle", family="diffusets").folder)
+    return Bundle.open(
+        export_checkpoint(checkpoint, folder / "bundle", family="diffusets", precisions=("float32",)).folder
+    )
 
 
 def unfolded_graph(width: int, folder: Path, threads: int) -> Graph:

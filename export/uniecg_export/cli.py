@@ -4,47 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from uniecg_export.bundle import export_checkpoint
-from uniecg_export.gguf_writer import Precision
-from uniecg_export.parity import GateError, Parity
-from uniecg_runtime.manifest import Override
+from uniecg_export.gates import GateError
+from uniecg_export.sweep import trial_table
+from uniecg_runtime.manifest import Gate, Override
 
 
-def export(
-    checkpoint: Path,
-    out: Path,
-    precision: str = "q8_0",
-    override: Sequence[str] | None = None,
-    family: str | None = None,
-    labels: Path | None = None,
-    tower: Path | None = None,
-    generator: Path | None = None,
-) -> None:
-    """Export `checkpoint` to the bundle `out` and print what each gate measured.
+def export(checkpoint: Path, out: Path, **options: Any) -> None:
+    """Export `checkpoint` to the bundle `out` and print what each gate measured. options: of `export_checkpoint`.
 
     Raises UniecgError with the reason where nothing was written.
     """
     console = Console()
     try:
-        done = export_checkpoint(
-            Path(checkpoint),
-            Path(out),
-            family=family,
-            labels=labels,
-            tower=tower,
-            generator=generator,
-            precision=cast(Precision, precision),
-            overrides=override or (),
-        )
+        with console.status("reading the checkpoint") as status:
+            done = export_checkpoint(
+                Path(checkpoint),
+                Path(out),
+                shown=lambda role, precision: status.update(f"trying the {role} in {precision}"),
+                **options,
+            )
     except GateError as error:
-        console.print(_table(error.parities, ()))
+        console.print(_table("What was measured; less is better", error.gates, ()))
         raise
-    console.print(_table(done.parities, done.manifest.overrides))
+    overrides = done.manifest.overrides
+    console.print(_table("The reference against the checkpoint", done.parity, overrides))
+    if done.manifest.gates:
+        console.print(_table("The bundle against the reference; less is better", done.manifest.gates, overrides))
+    console.print(trial_table(done.trials, done.chosen))
     size = sum(item.size for item in done.manifest.artifacts) / 1e6
     console.print(f"{done.manifest.name} {done.manifest.version}: {size:.1f} MB in {done.folder}", highlight=False)
     for note in done.manifest.provenance.notes:
@@ -52,12 +44,12 @@ def export(
     console.print(done.manifest.intended_use, style="dim")
 
 
-def _table(parities: Sequence[Parity], overrides: Sequence[Override]) -> Table:
+def _table(title: str, gates: Sequence[Gate], overrides: Sequence[Override]) -> Table:
     reasons = {item.gate: item.reason for item in overrides}
-    table = Table(title="Parity with the checkpoint in torch; relative error is max |a-b| / max |b|")
-    for heading in ("gate", "measured", "error", "limit", ""):
-        table.add_column(heading, justify="right" if heading in ("error", "limit") else "left")
-    for parity in parities:
-        verdict = "ok" if parity.ok else f"overridden: {reasons[parity.gate]}" if parity.gate in reasons else "too far"
-        table.add_row(parity.gate, parity.what, f"{parity.error:.2g}", f"{parity.limit:.2g}", verdict)
+    table = Table(title=title)
+    for heading in ("gate", "what", "measured", "limit", ""):
+        table.add_column(heading, justify="right" if heading in ("measured", "limit") else "left")
+    for gate in gates:
+        verdict = "ok" if gate.ok else f"overridden: {reasons[gate.name]}" if gate.name in reasons else "refused"
+        table.add_row(gate.name, gate.what, f"{gate.measured:.2g}", f"{gate.limit:.2g}", verdict)
     return table

@@ -39,6 +39,11 @@ class Exportable:
     trained_on: tuple[str, ...] = ()
     figures: tuple[manifest.Figure, ...] = ()
 
+    @property
+    def roles(self) -> tuple[manifest.Role, ...]:
+        """What the bundle will hold."""
+        return (*(source.role for source in self.sources), *(("language_model",) if self.language else ()))
+
 
 def numbered_labels(count: int) -> manifest.Classification | None:
     """What a classifier of `count` labels is said to give where nobody said what they are; None for no classifier."""

@@ -1,8 +1,9 @@
 """From an exported float32 graph to the same graph in another precision: same inputs, same outputs, still float32.
 
-float32: as it was exported. float16: fp16 arithmetic, for GPUs. int8_dynamic: int8 products whose activations are
-measured at every call, the quickest on a CPU. int8_qdq: int8 products with scales from calibration inputs, for
-TensorRT. int4_weights: 4-bit weights, float arithmetic, the smallest.
+float32: as it was exported. float16_weights: the same arithmetic, from weights that are stored in half. float16: fp16
+arithmetic, for GPUs. int8_dynamic: int8 products whose activations are measured at every call, the quickest on a CPU.
+int8_qdq: int8 products with scales from calibration inputs, for TensorRT. int4_weights: 4-bit weights, float
+arithmetic, the smallest.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from typing import Final, Literal, get_args
 
 import onnx
 
-from uniecg_device.errors import InputError
 from uniecg_export import float16, int4, int8
 from uniecg_export.calibration import (
     Calibrator,
@@ -27,10 +27,11 @@ from uniecg_export.calibration import (
     second_moments,
     threshold,
 )
+from uniecg_export.onnx_graphs import halve_weights
 from uniecg_export.open_graph import Inputs, OpenGraph, Product, read_graph
 from uniecg_export.sensitivity import Found, search, worst_sqnr
 
-GraphPrecision = Literal["float32", "float16", "int8_dynamic", "int8_qdq", "int4_weights"]
+GraphPrecision = Literal["float32", "float16_weights", "float16", "int8_dynamic", "int8_qdq", "int4_weights"]
 GRAPH_PRECISIONS: Final[tuple[GraphPrecision, ...]] = get_args(GraphPrecision)
 # dB on the calibration inputs. 2 dB above what is promised for int8_qdq, for other recordings lie a little lower.
 TARGETS: Final[Mapping[GraphPrecision, float]] = {"int8_dynamic": 27.0, "int8_qdq": 30.0, "int4_weights": 20.0}
@@ -79,6 +80,8 @@ def reduce_graph(
     if precision == "float32":
         shutil.copyfile(source, path)
         return Reduced(precision, path, path.stat().st_size, 0.0, tuple(p.name for p in graph.products), math.inf)
+    if precision == "float16_weights":
+        return _store_half(graph, source, path)
     if precision == "float16":
         found, written = _to_half(graph, calibration)
     else:
@@ -100,6 +103,13 @@ def reduce_graph(
         calibrator=calibrator if precision == "int8_qdq" else None,
         damage=found.damage,
     )
+
+
+def _store_half(graph: OpenGraph, source: Path, path: Path) -> Reduced:
+    model = onnx.load(source)
+    halve_weights(model)
+    onnx.save(model, path)
+    return Reduced("float16_weights", path, path.stat().st_size, 1.0, (), None)
 
 
 def _search(

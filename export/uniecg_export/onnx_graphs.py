@@ -1,8 +1,6 @@
-"""From a torch module to one ONNX file: fixed shapes, standard operators, weights kept as fp16.
+"""From a torch module to one ONNX file: fixed shapes, standard operators, float32.
 
-Opset 20 has LayerNormalization and Gelu as operators of their own. Weights that fp16 holds exactly
-(a checkpoint's are fp16) are stored so, each behind a Cast to float32: files are half as big, the
-arithmetic stays float32 and bit for bit the checkpoint's, and a runtime folds the Cast at load.
+Opset 20 has LayerNormalization and Gelu as operators of their own.
 """
 
 from __future__ import annotations
@@ -118,7 +116,6 @@ def export_graph(source: Source, path: Path, name: str) -> tuple[Tensors, Tensor
     optimize_ir(program.model, should_fold=leave_products)
     model: onnx.ModelProto = program.model_proto
     strip(model)
-    halve_weights(model)
     model.producer_name, model.producer_version = "uniecg-edge", ""
     helper.set_model_props(model, {"role": source.role, "name": name})
     try:
@@ -145,7 +142,11 @@ def strip(model: onnx.ModelProto) -> None:
 
 
 def halve_weights(model: onnx.ModelProto) -> None:
-    """Store each big float32 weight that fp16 holds exactly as fp16 behind a Cast to float32."""
+    """Store each big float32 weight as fp16 behind a Cast to float32, which a runtime folds at load.
+
+    The file is half as big and the arithmetic stays float32; weights of an fp16 checkpoint lose nothing. A weight that
+    fp16 cannot hold at all stays as it is.
+    """
     casts = []
     for tensor in model.graph.initializer:
         if tensor.data_type != TensorProto.FLOAT:
@@ -153,7 +154,7 @@ def halve_weights(model: onnx.ModelProto) -> None:
         value = numpy_helper.to_array(tensor)
         with np.errstate(over="ignore"):
             half = value.astype(np.float16)
-        if value.size < HALF_FROM or not np.array_equal(half.astype(np.float32), value):
+        if value.size < HALF_FROM or not np.isfinite(half).all():
             continue
         name = tensor.name
         tensor.CopyFrom(numpy_helper.from_array(half, f"{name}.fp16"))

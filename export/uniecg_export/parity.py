@@ -1,32 +1,27 @@
-"""Gates: does an artifact compute what torch computes, closely enough to be shipped?"""
+"""Parity: does the reference compute what the checkpoint computes in torch?"""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Tokenizer
 
-from uniecg_device.errors import InputError, UniecgError
 from uniecg_export.gguf_vocabulary import Vocabulary, prepare_text
-from uniecg_export.gguf_writer import Precision
 from uniecg_export.language import Forward
 from uniecg_export.onnx_graphs import Source
 from uniecg_runtime import manifest
 from uniecg_runtime.backends.llama import LanguageModel
 from uniecg_runtime.backends.onnx import Graph
+from uniecg_runtime.manifest import Gate
 from uniecg_runtime.verify import relative_error
 
 GRAPH_LIMIT = 1e-4  # float32 arithmetic in another order
-# top-1 token, per position
-DISAGREEMENT_LIMITS: dict[Precision, float] = {"f16": 0.01, "q8_0": 0.03, "q6_k": 0.05, "q5_k_m": 0.08, "q4_k_m": 0.15}
-# logits and hidden states, relative
-STATE_LIMITS: dict[Precision, float] = {"f16": 0.01, "q8_0": 0.06, "q6_k": 0.1, "q5_k_m": 0.15, "q4_k_m": 0.25}
-GATES = ("encoder", "condition", "denoiser", "decoder", "tokenizer", "language_model", "language_model_states")
+TOP1_LIMIT = 0.01  # top-1 token, per position
+STATE_LIMIT = 0.01  # logits and hidden states, relative
 
 # What the model reads and writes, and what people type; no part of any training text.
 TEXTS = (
@@ -47,56 +42,7 @@ TEXTS = (
 )
 
 
-@dataclass(frozen=True)
-class Parity:
-    """One gate: what was compared, how far apart it is, how far apart it may be."""
-
-    gate: str
-    what: str
-    error: float
-    limit: float
-
-    @property
-    def ok(self) -> bool:
-        """Whether the gate lets it pass; an error that is no number does not."""
-        return self.error <= self.limit
-
-
-class GateError(UniecgError):
-    """An artifact that is further from torch than its gate allows. `parities` holds all that was measured."""
-
-    def __init__(self, parities: Sequence[Parity]) -> None:
-        self.parities = tuple(parities)
-        failed = "; ".join(f"{p.gate}: {p.what} {p.error:.3g}, at most {p.limit:.3g}" for p in parities if not p.ok)
-        gates = [p.gate for p in parities if not p.ok and p.gate in GATES]
-        accept = (
-            f", or accept it with a reason that the manifest carries: --override {gates[0]}=REASON" if gates else ""
-        )
-        super().__init__(
-            f"the export is too far from the checkpoint ({failed}); nothing was written. Mend the checkpoint{accept}."
-        )
-
-
-def read_overrides(values: Iterable[str]) -> tuple[manifest.Override, ...]:
-    """Parse `gate=reason`. Raises InputError for an unknown gate or a missing reason."""
-    found = []
-    for value in values:
-        gate, _, reason = (part.strip() for part in value.partition("="))
-        if gate not in GATES or not reason:
-            raise InputError(f"expected --override GATE=REASON with a gate of {', '.join(GATES)}, found {value!r}.")
-        found.append(manifest.Override(gate=gate, reason=reason))
-    return tuple(found)
-
-
-def decide(parities: Sequence[Parity], overrides: Sequence[manifest.Override]) -> tuple[manifest.Override, ...]:
-    """The overrides that were needed. Raises GateError where a gate says no and none of them names it."""
-    failed = {parity.gate for parity in parities if not parity.ok}
-    if failed - {override.gate for override in overrides}:
-        raise GateError(parities)
-    return tuple(override for override in overrides if override.gate in failed)
-
-
-def graph_parity(source: Source, path: Path, artifact: manifest.Artifact, draws: int = 4) -> Parity:
+def graph_parity(source: Source, path: Path, artifact: manifest.Artifact, draws: int = 4) -> Gate:
     """The graph in the runtime against torch on random inputs; the largest relative error of all outputs."""
     graph = Graph(path, artifact)
     errors = []
@@ -104,10 +50,10 @@ def graph_parity(source: Source, path: Path, artifact: manifest.Artifact, draws:
         inputs = source.draw(np.random.default_rng(seed))
         pairs = zip(graph.run(**inputs), source.run(inputs), strict=True)
         errors += [relative_error(found, expected) for found, expected in pairs]
-    return Parity(source.role, "outputs, relative error", float(np.max(errors)), GRAPH_LIMIT)
+    return Gate(f"{source.role}.parity", "outputs, relative error", float(np.max(errors)), GRAPH_LIMIT)
 
 
-def tokenizer_parity(tokenizer: Tokenizer, vocabulary: Vocabulary, model: LanguageModel, draws: int = 300) -> Parity:
+def tokenizer_parity(tokenizer: Tokenizer, vocabulary: Vocabulary, model: LanguageModel, draws: int = 300) -> Gate:
     """Token for token on `TEXTS` and random mixtures of them; the share of texts that differ."""
     rng = random.Random(0)
     letters = "".join(TEXTS) + "0123456789 .,;:|/-+()\n"
@@ -118,7 +64,7 @@ def tokenizer_parity(tokenizer: Tokenizer, vocabulary: Vocabulary, model: Langua
     expected = (encoding.ids for encoding in tokenizer.encode_batch(texts, add_special_tokens=False))
     found = (model.tokenize(prepare_text(vocabulary, text)) for text in texts)
     differ = sum(a != b for a, b in zip(found, expected, strict=True))
-    return Parity("tokenizer", f"share of {len(texts)} texts that differ", differ / len(texts), 0.0)
+    return Gate("language_model.tokenizer", f"share of {len(texts)} texts that differ", differ / len(texts), 0.0)
 
 
 def language_model_parity(
@@ -126,8 +72,7 @@ def language_model_parity(
     found: Forward,
     passages: Sequence[Sequence[int]],
     soft_tokens: NDArray[np.float32] | None,
-    precision: Precision,
-) -> tuple[Parity, Parity]:
+) -> tuple[Gate, Gate]:
     """The artifact against its reference, position by position, and again with soft tokens in front.
 
     passages: tokens. soft_tokens: float32 (n, width). Gives the share of positions whose likeliest next token differs,
@@ -144,8 +89,8 @@ def language_model_parity(
     error = float((apart / largest).max())
     share = f"share of {len(differ)} top-1 tokens that differ"
     return (
-        Parity("language_model", share, float(np.mean(differ)), DISAGREEMENT_LIMITS[precision]),
-        Parity("language_model_states", "logits and states, relative error", error, STATE_LIMITS[precision]),
+        Gate("language_model.parity_top1", share, float(np.mean(differ)), TOP1_LIMIT),
+        Gate("language_model.parity_states", "logits and states, relative error", error, STATE_LIMIT),
     )
 
 

@@ -26,6 +26,7 @@ from uniecg_runtime.signal.measure import measure
 from uniecg_runtime.stopwatch import Stopwatch
 
 Floats = NDArray[np.float64]
+Asked = Recording | str
 
 ANSWERS = 16  # recordings whose answers are scored token by token
 ANSWER_TOKENS = 96
@@ -33,6 +34,14 @@ DRAWINGS = 24
 MISSED_BPM = 60.0  # what a drawing without a measurable rate counts as
 FEW = 2  # recordings of each kind that a label needs for an AUROC
 BANDS = ((0.5, 4.0), (4.0, 8.0), (8.0, 15.0), (15.0, 25.0), (25.0, 40.0))  # Hz
+QUESTIONS = (  # for a language model that takes no recording
+    "What does an ECG measure?",
+    "Which leads look at the inferior wall, and which artery supplies it?",
+    "Explain how atrial fibrillation shows on an ECG.",
+    "What is a prolonged QT interval, and why does it matter?",
+    "List the steps of reading a 12-lead ECG.",
+    "How do left and right bundle branch block differ in V1?",
+)
 DRAWN = ("sinus rhythm", "atrial fibrillation", "left bundle branch block", "normal ECG")
 
 
@@ -63,11 +72,11 @@ class Reference:
         return _probabilities(self.assistant, self.tried)
 
     @cached_property
-    def answers(self) -> list[tuple[Recording | None, NDArray[np.int64], NDArray[np.float32]]]:
-        """Recordings (None where the model takes none), what is answered to each, and the logits before each token."""
+    def answers(self) -> list[tuple[Asked, NDArray[np.int64], NDArray[np.float32]]]:
+        """What was asked, the tokens of the answer to it, and the logits before each of them."""
         takes = self.assistant.bundle.manifest.preprocessing is not None
-        recordings: Sequence[Recording | None] = self.tried.measuring[:ANSWERS] if takes else [None]
-        return [(recording, *_answer(self.assistant, recording)) for recording in recordings]
+        asked: Sequence[Asked] = self.tried.measuring[:ANSWERS] if takes else QUESTIONS
+        return [(each, *_answer(self.assistant, each)) for each in asked]
 
     @cached_property
     def states(self) -> list[NDArray[np.float32]]:
@@ -136,8 +145,8 @@ def _area(truth: NDArray[np.float32], score: NDArray[np.float32]) -> float:
 def language_model_costs(reference: Reference, trial: Assistant) -> list[Cost]:
     """Teacher-forced on the reference's own answers: nats per token, top-1; then `[ECG]` states and the task."""
     increases, differ, likelihood = [], 0, []
-    for recording, ids, expected in reference.answers:
-        a, b = _log_softmax(expected), _log_softmax(_forced(trial, recording, ids))
+    for asked, ids, expected in reference.answers:
+        a, b = _log_softmax(expected), _log_softmax(_forced(trial, asked, ids))
         rows = np.arange(len(ids))
         increases.append(a[rows, ids] - b[rows, ids])
         likelihood.append(-a[rows, ids])
@@ -264,9 +273,9 @@ def _states(assistant: Assistant, text: str) -> NDArray[np.float32]:
     return dialogue.draw()
 
 
-def _answer(assistant: Assistant, recording: Recording | None) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+def _answer(assistant: Assistant, asked: Asked) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Greedy tokens that the model answers with, and the logits that each was chosen by."""
-    dialogue, logits = _turn(assistant, recording)
+    dialogue, logits = _turn(assistant, asked)
     ids, rows = list[int](), list[NDArray[np.float32]]()
     while len(ids) < ANSWER_TOKENS:
         token = int(np.argmax(logits + dialogue.words.barred))
@@ -278,19 +287,19 @@ def _answer(assistant: Assistant, recording: Recording | None) -> tuple[NDArray[
     return np.array(ids), np.stack(rows)
 
 
-def _forced(assistant: Assistant, recording: Recording | None, ids: NDArray[np.int64]) -> NDArray[np.float32]:
+def _forced(assistant: Assistant, asked: Asked, ids: NDArray[np.int64]) -> NDArray[np.float32]:
     """The logits before each of `ids`, which the model is made to say."""
-    dialogue, logits = _turn(assistant, recording)
+    dialogue, logits = _turn(assistant, asked)
     return np.stack([logits, *(dialogue.model.feed_tokens([int(token)]) for token in ids[:-1])])
 
 
-def _turn(assistant: Assistant, recording: Recording | None) -> tuple[Dialogue, NDArray[np.float32]]:
-    """A fresh dialogue that was asked to interpret, and the logits of its answer's first token."""
+def _turn(assistant: Assistant, asked: Asked) -> tuple[Dialogue, NDArray[np.float32]]:
+    """A fresh dialogue that was asked to interpret a recording, or a question, and the logits of its first token."""
     dialogue = assistant._fresh_dialogue()
     prompt = dialogue.prompt
-    if recording is None:
-        return dialogue, dialogue.turn(prompt.first_turn, prompt.interpret_question, answer=ANSWER_TOKENS)
-    seen = assistant._look(recording, 0.0, Stopwatch())
+    if isinstance(asked, str):
+        return dialogue, dialogue.turn(prompt.first_turn, asked, answer=ANSWER_TOKENS)
+    seen = assistant._look(asked, 0.0, Stopwatch())
     return dialogue, dialogue.turn(
         prompt.first_turn_with_signal,
         prompt.interpret_question,

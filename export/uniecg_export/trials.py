@@ -79,31 +79,49 @@ class Bench:
 
     def try_precision(self, role: Role, precision: str, make: Make, *, memory: bool = False) -> Trial:
         """As `try_artifact`, making the artifact first; an artifact that cannot be made or run is a failed trial."""
-        size = self.bundle.manifest.artifact(role).size
+        held = self.bundle.manifest.artifact(role)
+        size = held.size
         try:
+            if precision == held.precision and not memory:  # the reference itself loses nothing
+                return Trial(role, precision, make(precision), size)
             return self.try_artifact(make(precision), memory=memory)
         except UniecgError as error:
             return Trial(role, precision, None, size, failed=str(error))
 
     def choose(
-        self, role: Role, precisions: Sequence[str], make: Make, overrides: Sequence[Override]
+        self,
+        role: Role,
+        precisions: Sequence[str],
+        make: Make,
+        overrides: Sequence[Override],
+        others: Sequence[str] = (),
     ) -> tuple[Trial, list[Trial]]:
-        """The first precision that passes, and all that were tried. Raises GateError where none does."""
-        tried = []
+        """The first precision that passes, and all that were tried: `others` too, to be seen beside it.
+
+        Raises GateError where none passes, UniecgError where the last could not be made.
+        """
+        tried: list[Trial] = []
+        chosen = None
         for precision in precisions:
-            trial = self.try_precision(role, precision, make)
-            tried.append(trial)
-            if trial.failed:
-                continue
-            try:
-                decide(trial.gates, overrides)
-            except GateError:
-                continue
-            return trial, tried
-        last = tried[-1]
-        if last.failed:
-            raise UniecgError(last.failed)
-        raise GateError(last.gates)
+            tried.append(self.try_precision(role, precision, make, memory=bool(others)))
+            if _passes(tried[-1], overrides):
+                chosen = tried[-1]
+                break
+        if chosen is None:
+            last = tried[-1]
+            raise UniecgError(last.failed) if last.failed else GateError(last.gates)
+        rest = [p for p in (*precisions, *others) if p not in {trial.precision for trial in tried}] if others else []
+        tried += [self.try_precision(role, precision, make, memory=True) for precision in rest]
+        return chosen, tried
+
+
+def _passes(trial: Trial, overrides: Sequence[Override]) -> bool:
+    """Whether it runs and every gate lets it pass, or may be overridden."""
+    try:
+        decide(trial.gates, overrides)
+    except GateError:
+        return False
+    return not trial.failed
 
 
 def swapped(manifest: Manifest, artifact: Artifact) -> Manifest:

@@ -90,6 +90,8 @@ def _open(source: str | Path, verify: bool, key: PublicKey | None) -> Bundle:
     for artifact in manifest.artifacts:
         _check_file(folder, artifact.file, artifact.size, artifact.sha256 if verify else None)
     _check_file(folder, manifest.golden_file, None, manifest.golden_sha256 if verify else None)
+    for item in manifest.report:
+        _check_file(folder, item.file, None, item.sha256 if verify else None)
     return Bundle(folder.resolve(), manifest, signed=key is not None)
 
 

@@ -206,6 +206,13 @@ class Override(Plain, frozen=True):
     reason: str
 
 
+class File(Plain, frozen=True):
+    """A file that plays no role, such as the report of the export."""
+
+    file: FileName
+    sha256: Sha256
+
+
 class Provenance(Plain, frozen=True):
     """Where the weights came from. notes: what was made otherwise than the checkpoint says, one sentence each."""
 
@@ -237,7 +244,9 @@ class Manifest(Plain, frozen=True):
     classification: Classification | None = None
     generation: Generation | None = None
     figures: tuple[Figure, ...] = ()
+    gates: tuple[Gate, ...] = ()
     overrides: tuple[Override, ...] = ()
+    report: tuple[File, ...] = ()
 
     def artifact(self, role: Role) -> Artifact:
         """The artifact that plays `role`. Raises BundleError where there is none."""

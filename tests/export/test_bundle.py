@@ -15,16 +15,18 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from uniecg_device.errors import BundleError, InputError
-from uniecg_export import bundle as bundle_module
-from uniecg_export.bundle import Exported, export_checkpoint, staged
+from uniecg_export import reference, staging
+from uniecg_export.bundle import Exported, export_checkpoint
 from uniecg_export.checkpoint import read_checkpoint
 from uniecg_export.cli import export
 from uniecg_export.families.uniecg_nano_prompt import LABELS
-from uniecg_export.parity import GateError, Parity
+from uniecg_export.gates import GateError
+from uniecg_export.staging import staged
 from uniecg_runtime import manifest
 from uniecg_runtime.bundle import Bundle
 from uniecg_runtime.verify import relative_error, verify_bundle
 
+AS_TRAINED = ("float32", "f16")
 ROLES = {"encoder", "language_model", "condition", "denoiser", "decoder"}
 
 
@@ -38,6 +40,7 @@ def test_the_runtime_opens_the_bundle_and_replays_its_golden(bundle_q8: Exported
 
 def test_a_bundle_holds_its_artifacts_and_nothing_else(bundle_q8: Exported) -> None:
     files = {item.file for item in bundle_q8.manifest.artifacts} | {"golden.npz", "manifest.json"}
+    files |= {"report.json", "report.md", "report.png"}
     assert {path.name for path in bundle_q8.folder.iterdir()} == files
     assert [path.name for path in bundle_q8.folder.parent.iterdir()] == ["bundle"]
     assert all(path.stat().st_mode & 0o444 == 0o444 for path in bundle_q8.folder.iterdir())
@@ -56,7 +59,8 @@ def test_the_manifest_says_where_the_weights_came_from_and_what_was_overruled(
     assert held.figures[0].name == "macro-AUROC"
     assert held.generation is not None and held.generation.latent_shape == (20, 80)
     assert not bundle_f16.manifest.overrides
-    assert all(item.gate == "language_model" and item.reason == "random weights" for item in held.overrides)
+    refused = {gate.name for gate in held.gates if not gate.ok}
+    assert {item.gate for item in held.overrides} == refused
 
 
 def test_the_golden_conversation_has_the_prompt_soft_tokens_and_drawing_tokens(bundle_f16: Exported) -> None:
@@ -131,11 +135,11 @@ def test_a_failing_gate_writes_nothing_and_keeps_what_was_there(
 ) -> None:
     out = shutil.copytree(bundle_f16.folder, tmp_path / "bundle")
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    worse = Parity("decoder", "outputs, relative error", 2e-4, 1e-4)
-    monkeypatch.setattr(bundle_module, "graph_parity", lambda source, path, artifact: worse)
-    with pytest.raises(GateError, match=r"decoder: outputs, relative error 0\.0002"):
-        export(checkpoint, out, "f16", ["encoder=the wrong one"])
-    assert "too far" in capsys.readouterr().out
+    worse = manifest.Gate("decoder.parity", "outputs, relative error", 2e-4, 1e-4)
+    monkeypatch.setattr(reference, "graph_parity", lambda source, path, artifact: worse)
+    with pytest.raises(GateError, match=r"decoder\.parity: outputs, relative error 0\.0002"):
+        export(checkpoint, out, precisions=AS_TRAINED, overrides=["encoder.parity=the wrong one"])
+    assert "refused" in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in out.iterdir()} == before
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
@@ -163,14 +167,14 @@ def test_the_old_bundle_returns_where_the_new_one_cannot_be_moved(
     out = tmp_path / "bundle"
     with staged(out) as folder:
         (folder / "manifest.json").write_text("old")
-    moved = bundle_module.os.rename
+    moved = staging.os.rename
 
     def fail_once(source: Path, target: Path) -> None:
         if (Path(source) / "manifest.json").read_text() == "new":
             raise OSError("disk gone")
         moved(source, target)
 
-    monkeypatch.setattr(bundle_module.os, "rename", fail_once)
+    monkeypatch.setattr(staging.os, "rename", fail_once)
     with pytest.raises(OSError, match="disk gone"), staged(out) as folder:
         (folder / "manifest.json").write_text("new")
     assert (out / "manifest.json").read_text() == "old"
@@ -187,15 +191,17 @@ def test_a_folder_that_is_no_bundle_is_never_replaced(checkpoint: Path, tmp_path
 def test_the_command_prints_its_gates_and_the_disclaimer(
     checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    export(checkpoint, tmp_path / "bundle", "f16")
+    export(checkpoint, tmp_path / "bundle", precisions=AS_TRAINED)
     printed = capsys.readouterr().out
     assert "encoder" in printed and "not a medical device" in printed.replace("\n", " ")
     assert verify_bundle(Bundle.open(tmp_path / "bundle"))
 
 
 def test_an_unknown_precision_is_refused(checkpoint: Path, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"q8_0, f16, .*found 'int3'"):
-        export(checkpoint, tmp_path / "bundle", "int3")
+    with pytest.raises(InputError, match=r"q8_0, .*found 'int3'"):
+        export(checkpoint, tmp_path / "bundle", precisions=["int3"])
+    with pytest.raises(InputError, match="--target as one of"):
+        export(checkpoint, tmp_path / "bundle", target="toaster")
 
 
 @pytest.fixture

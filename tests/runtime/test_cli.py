@@ -335,7 +335,7 @@ def test_export_names_the_extra_where_it_is_missing(tmp_path: Path, monkeypatch:
 
     monkeypatch.setitem(sys.modules, "uniecg_export.cli", None)
     with pytest.raises(BackendError, match=r"uniecg-edge\[export\]"):
-        tools.export(tmp_path, tmp_path / "out", precision="q8_0")
+        tools.export(tmp_path, tmp_path / "out")
 
 
 def test_text_cannot_steer_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -45,16 +45,6 @@ AgeOption = Annotated[float | None, typer.Option("--age", help="Years, 0 to 120.
 RateOption = Annotated[float | None, typer.Option("--heart-rate", help="Beats per minute, 20 to 300.")]
 
 
-class Precision(StrEnum):
-    """How the language model's weights are stored."""
-
-    f16 = "f16"
-    q8_0 = "q8_0"
-    q6_k = "q6_k"
-    q5_k_m = "q5_k_m"
-    q4_k_m = "q4_k_m"
-
-
 class Backend(StrEnum):
     """What runs a bundle's graphs."""
 
@@ -230,16 +220,40 @@ def export(
     labels: Annotated[Path | None, typer.Option("--labels", help="What a classifier gives: one label a line.")] = None,
     tower: Annotated[Path | None, typer.Option("--tower", help="File of an ECG tower that is not in it.")] = None,
     generator: Annotated[Path | None, typer.Option("--generator", help="Folder of what draws for it.")] = None,
-    precision: Annotated[Precision, typer.Option("--precision", help="Of the language model.")] = Precision.q8_0,
+    target: Annotated[
+        str, typer.Option("--target", help="Where it is to run: cpu, cpu-arm, jetson-orin, jetson-thor, rtx.")
+    ] = "cpu",
+    precision: Annotated[
+        list[str] | None, typer.Option("--precision", help="[ROLE=]PRECISION in the place of the target's choice.")
+    ] = None,
+    recordings: Annotated[
+        Path | None, typer.Option("--recordings", help="Folder of ECGs to calibrate and measure with.")
+    ] = None,
+    truth: Annotated[Path | None, typer.Option("--truth", help="CSV: record, then 1 or 0 per label.")] = None,
+    most: Annotated[int, typer.Option("--most", min=16, help="Recordings that are used.")] = 96,
+    sweep: Annotated[bool, typer.Option("--sweep", help="Try every precision of every role; slow.")] = False,
     override: Annotated[
         list[str] | None, typer.Option("--override", help="Let a gate pass: GATE=REASON. The manifest records it.")
     ] = None,
 ) -> None:
-    """Turn a trained checkpoint into a bundle (needs the `export` extra)."""
+    """Turn a trained checkpoint into a bundle for a kind of machine (needs the `export` extra)."""
     from uniecg_runtime.cli import tools
 
-    aside = {"labels": labels, "tower": tower, "generator": generator}
-    tools.export(checkpoint, out, family=family, precision=precision.value, override=override, **aside)
+    tools.export(
+        checkpoint,
+        out,
+        family=family,
+        labels=labels,
+        tower=tower,
+        generator=generator,
+        target=target,
+        precisions=precision or (),
+        recordings=recordings,
+        truth=truth,
+        most=most,
+        sweep=sweep,
+        overrides=override or (),
+    )
 
 
 @app.command("build-engine")

@@ -48,6 +48,9 @@ def fm(folder: Path) -> Path:
     return saved(ecg_fm.EcgFm(FM), folder / "finetuned.pt", "model")
 
 
+AS_READ: dict[str, Any] = {"precisions": ("float32",)}
+
+
 def coca(folder: Path) -> Path:
     return saved(ecg_coca.EcgTower(COCA), folder / "cpt_wfep_epoch_20.pt", "state_dict", "module.ecg.")
 
@@ -58,7 +61,7 @@ def recording() -> Recording:
 
 
 def exported(checkpoint: Path, family: str, **options: Any) -> Assistant:
-    bundle = export_checkpoint(checkpoint, checkpoint.parent / "bundle", family=family, **options)
+    bundle = export_checkpoint(checkpoint, checkpoint.parent / "bundle", family=family, **AS_READ, **options)
     opened = Bundle.open(bundle.folder)
     assert all(check.ok for check in verify_bundle(opened))
     assert opened.manifest.provenance.family == family
@@ -113,7 +116,7 @@ def test_a_generator_alone_draws_from_an_embedding_and_what_it_must_be_told(tmp_
     saved(UNet(unet), tmp_path / "unet_all.pth", None)
     torch.save({"encoder": {}, "decoder": Decoder(VaeConfig()).state_dict()}, tmp_path / "vae_model.pth")
     assistant = Assistant(
-        Bundle.open(export_checkpoint(tmp_path, tmp_path / "out", family="diffusets").folder), threads=1
+        Bundle.open(export_checkpoint(tmp_path, tmp_path / "out", family="diffusets", **AS_READ).folder), threads=1
     )
     text = np.random.default_rng(0).standard_normal(24).astype(np.float32)
     told = {"sex": "male", "age": 60.0, "heart_rate": 75.0}
