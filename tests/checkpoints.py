@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from tokenizers import processors
 from torch import Tensor, nn
 from transformers import LlamaConfig, LlamaForCausalLM, Qwen3Config, Qwen3ForCausalLM
 
@@ -133,6 +134,7 @@ def ecg_r1_folder(folder: Path) -> tuple[Path, Path]:
         tensors[name.replace("model.", "model.language_model.", 1)] = tensor
     tensors["model.visual.patch_embed.proj.weight"] = torch.zeros(2)
     tokenizer = byte_level("qwen2", ecg_lines(600, seed=5))
+    tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     tokenizer.add_special_tokens([*CHATML, ecg_r1.PAD, ecg_r1.START, ecg_r1.END])
     tokenizer.save(str(folder / "tokenizer.json"))
     settings = {"tokenizer_class": "Qwen2Tokenizer", "eos_token": "<|im_end|>", "pad_token": "<|endoftext|>"}
