@@ -79,7 +79,7 @@ def language_model_parity(
     and the relative error of logits and hidden states over all positions, the larger of the two.
     """
     differ: list[bool] = []
-    apart, largest = np.zeros(2), np.zeros(2)  # of logits and of states
+    apart, largest = np.zeros(2), np.full(2, np.finfo(np.float32).tiny)  # of logits and of states
     for prefix in (None,) if soft_tokens is None else (None, soft_tokens):
         for ids in passages if prefix is None else passages[1:5]:
             pairs = list(zip(found([], prefix, ids), reference([], prefix, ids), strict=True))

@@ -308,10 +308,15 @@ def test_a_language_model_alone_is_a_bundle_that_talks(tmp_path: Path, recording
     vicuna_tokenizer(folder)
     save_file(drawn(LlamaForCausalLM(LlamaConfig(**SIZES))), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(LlamaConfig(**SIZES).to_dict()), encoding="utf-8")
-    made = export_checkpoint(folder, tmp_path / "bundle", family="language_model", precision="f16")
+    overrides = (*UNDECIDED, "language_model_states=random weights")
+    made = export_checkpoint(
+        folder, tmp_path / "bundle", family="language_model", precision="q6_k", overrides=overrides
+    )
     opened = Bundle.open(made.folder)
+    (note,) = opened.manifest.provenance.notes
+    assert "their rows do not divide into blocks of q6_k" in note
     assert [(check.role, check.ok) for check in verify_bundle(opened)] == [("language_model", True)]
-    assert opened.manifest.provenance.parameters == made.manifest.provenance.parameters
+    assert {path.name for path in made.folder.iterdir()} == {"language_model.gguf", "golden.npz", "manifest.json"}
     prompt = need(opened.manifest.prompt, "a prompt")
     ids = AutoTokenizer.from_pretrained(folder)("What is  ST elevation?").input_ids
     assert turn(opened, prompt.first_turn, "What is  ST elevation?") == [ids]
