@@ -24,14 +24,13 @@ from uniecg_device.errors import InputError
 from uniecg_export.exportable import RESEARCH, Exportable, count_parameters
 from uniecg_export.families import ecg_coca, parts
 from uniecg_export.families.ecg_coca import EcgCocaConfig, EcgTower, Shapes, draw_signal
-from uniecg_export.families.folder import lengths, load, open_folder, preprocessing, refuse, shapes
+from uniecg_export.families.folder import build, lengths, open_folder, preprocessing, refuse, shapes
 from uniecg_export.families.gem import QUESTION, projector
 from uniecg_export.families.parts import Fields, Parts, Table, count, text
 from uniecg_export.gguf_vocabulary import Vocabulary
 from uniecg_export.hf_language_model import Geometry
 from uniecg_export.language import Language, read_tokenizers
 from uniecg_export.onnx_graphs import Source
-from uniecg_export.weights import fill
 from uniecg_runtime.manifest import Prompt
 
 T = TypeVar("T")
@@ -189,9 +188,7 @@ def read(path: Path, tower: Path | None = None) -> Exportable:
         raise InputError(
             f"expected Qwen's <|im_start|> and <|im_end|> in the tokenizer of {path}, found none; take it."
         )
-    encoder = Encoder(config)
-    fill(encoder, load(found.encoder), path)
-    graphs = sources(encoder)
+    graphs = sources(build(lambda: Encoder(config), found.encoder, path))
     return Exportable(
         family="ecg_r1",
         name="ecg-r1",

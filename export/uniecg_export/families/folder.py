@@ -5,12 +5,13 @@ Nothing of the language model is read but its headers; the ECG side is read tens
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
 from uniecg_device.errors import InputError
 from uniecg_export.exportable import MIMIC_LEADS
@@ -29,9 +30,10 @@ from uniecg_export.hf_language_model import (
     stored_tensors,
 )
 from uniecg_export.language import CONTEXT
-from uniecg_export.weights import read_state, some
+from uniecg_export.weights import compare, fill, read_state, shapes_of, some
 from uniecg_runtime.manifest import Preprocessing
 
+M = TypeVar("M", bound=nn.Module)
 Held: TypeAlias = "Stored | Tensor"
 
 
@@ -91,6 +93,19 @@ def shapes(held: Mapping[str, Held]) -> Shapes:
 def load(held: Mapping[str, Held]) -> dict[str, Tensor]:
     """In float32."""
     return {name: read_float(value) if isinstance(value, Stored) else value for name, value in held.items()}
+
+
+def build(make: Callable[[], M], held: Mapping[str, Held], where: Path) -> M:
+    """What `make` makes, with the tensors that are held, in float32.
+
+    Raises InputError where a shape differs, before memory is taken for what a configuration asks for.
+    """
+    with torch.device("meta"):
+        expected = shapes_of(make().state_dict())
+    compare(where, expected, dict(shapes(held)))
+    module = make()
+    fill(module, load(held), where)
+    return module
 
 
 def refuse(where: Path, missing: list[str], unexpected: list[str]) -> None:

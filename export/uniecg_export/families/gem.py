@@ -24,13 +24,12 @@ from uniecg_device.errors import InputError
 from uniecg_export.exportable import RESEARCH, Exportable, count_parameters
 from uniecg_export.families import ecg_coca, parts
 from uniecg_export.families.ecg_coca import EcgCocaConfig, EcgTower, Shapes, draw_signal
-from uniecg_export.families.folder import bounds, lengths, load, open_folder, preprocessing, refuse, shapes
+from uniecg_export.families.folder import bounds, build, lengths, open_folder, preprocessing, refuse, shapes
 from uniecg_export.families.parts import Fields, Parts, Table, count, text
 from uniecg_export.gguf_vocabulary import Vocabulary, prepare_text
 from uniecg_export.hf_language_model import Geometry
 from uniecg_export.language import Language, read_tokenizers
 from uniecg_export.onnx_graphs import Source
-from uniecg_export.weights import fill
 from uniecg_runtime.manifest import Prompt
 
 T = TypeVar("T")
@@ -179,9 +178,7 @@ def read(path: Path, tower: Path | None = None) -> Exportable:
     refuse(path, *differences(found, config))
     model = folder.language_model(found, language_model_fields(folder.fields))
     tokenizer, vocabulary = read_tokenizers(path, model.geometry.vocabulary)
-    encoder = Encoder(config)
-    fill(encoder, load(found.encoder), path)
-    graphs = sources(encoder)
+    graphs = sources(build(lambda: Encoder(config), found.encoder, path))
     return Exportable(
         family="gem",
         name="gem",

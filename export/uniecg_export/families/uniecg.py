@@ -31,13 +31,12 @@ from uniecg_device.errors import InputError
 from uniecg_export.exportable import RESEARCH, Exportable, count_parameters
 from uniecg_export.families import diffusets, gem, parts
 from uniecg_export.families.ecg_coca import Shape, Shapes
-from uniecg_export.families.folder import load, open_folder, preprocessing, refuse, shapes
+from uniecg_export.families.folder import build, open_folder, preprocessing, refuse, shapes
 from uniecg_export.families.gem import GemConfig
 from uniecg_export.families.parts import Fields, Parts, Table, count, text
 from uniecg_export.gguf_vocabulary import made_special
 from uniecg_export.language import Language, read_tokenizers
 from uniecg_export.onnx_graphs import Arrays, Source
-from uniecg_export.weights import fill
 from uniecg_runtime.manifest import need
 
 T = TypeVar("T")
@@ -69,13 +68,13 @@ class UniEcgConfig:
 class AlignedCondition(nn.Module):
     """The generator's condition from `[ECG]` states: (1,token_count,hidden) and (1,3) -> what `condition` gives.
 
-    condition: a module with forward(text (1,1,width), scalars (1,3)).
+    align: see `alignment`. condition: a module with forward(text (1,1,width), scalars (1,3)).
     """
 
-    def __init__(self, config: UniEcgConfig, condition: nn.Module) -> None:
+    def __init__(self, config: UniEcgConfig, align: nn.Sequential, condition: nn.Module) -> None:
         super().__init__()
         self.config = config
-        self.align = alignment(config)
+        self.align = align
         self.condition = condition
 
     def pool(self, states: Tensor) -> Tensor:
@@ -220,10 +219,10 @@ def read(path: Path, tower: Path | None = None, generator: Path | None = None) -
     tokenizer, vocabulary = read_tokenizers(path, model.geometry.vocabulary)
     ids = {token: i for i, token in enumerate(vocabulary.tokens)}
     vocabulary = made_special(vocabulary, token_id(config, ids, model.tensors["model.embed_tokens.weight"].shape))
-    encoder, aligned = gem.Encoder(config.gem), AlignedCondition(config, condition.module)
-    fill(encoder, load(found.encoder), path)
-    fill(aligned.align, load(found.alignment), path)
-    graphs = (*sources(encoder, aligned.eval(), condition.outputs), *others)
+    encoder = build(lambda: gem.Encoder(config.gem), found.encoder, path)
+    align = build(lambda: alignment(config), found.alignment, path)
+    aligned = AlignedCondition(config, align, condition.module).eval()
+    graphs = (*sources(encoder, aligned, condition.outputs), *others)
     generation = need(drawing.generation, "a generation part")
     return Exportable(
         family="uniecg",

@@ -273,6 +273,7 @@ def test_a_half_matching_folder_gets_one_list_of_both_sides(gem_checkpoint: Path
     ("fields", "reason"),
     [
         ({"mm_hidden_size": 48}, r"other shape \(\d\): ecg_projector\.bias \(40,\) instead of \(48,\)"),
+        ({"mm_hidden_size": 1 << 20}, r"instead of \(1048576, 64\)"),
         ({"intermediate_size": 100}, r"other shape \(\d\): .*mlp\.down_proj"),
         ({"hidden_size": "64"}, "'hidden_size' as a whole number"),
         ({"ecg_projector_type": "identity"}, "projector of type linear or mlpNx_gelu"),

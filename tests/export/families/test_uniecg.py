@@ -76,7 +76,7 @@ def tower_shapes() -> dict[str, tuple[int, ...]]:
 def test_states_become_one_text_vector_for_the_generator(pooling: Pooling, tmp_path: Path) -> None:
     torch.manual_seed(0)
     config = with_pooling(pooling)
-    aligned = AlignedCondition(config, Stand()).eval()
+    aligned = AlignedCondition(config, alignment(config), Stand()).eval()
     encoder, condition = sources(gem.Encoder(config.gem).eval(), aligned, ("first", "second"))
     assert (encoder.role, condition.role) == ("encoder", "condition")
     inputs = condition.draw(np.random.default_rng(1))
