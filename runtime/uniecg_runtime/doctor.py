@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Literal
 from uniecg_device.errors import UniecgError
 from uniecg_runtime.jetson import Jetson, find_jetson, gpu_nodes, readable
 from uniecg_runtime.machine import machine, meminfo, peak_memory_mb
-from uniecg_runtime.signing import read_signature, required_key
 
 if TYPE_CHECKING:
     from uniecg_runtime.backends.graphs import Backend
@@ -26,6 +25,7 @@ Status = Literal["ok", "note", "problem"]
 DISTRIBUTIONS = ("uniecg-edge", "numpy", "onnxruntime", "llama-cpp-python", "pyserial", "msgspec", "typer", "rich")
 INSTEAD = {"onnxruntime": ("onnxruntime-gpu",)}  # the same module under another name
 MODULES = ("numpy", "onnxruntime", "llama_cpp", "serial", "msgspec", "uniecg_device._native")
+BASIC = ("numpy", "msgspec")
 SERIAL_GLOBS = ("/dev/ttyUSB*", "/dev/ttyACM*", "/dev/ttyAMA*", "/dev/ttyTHS*", "/dev/serial/by-id/*", "/dev/rfcomm*")
 
 
@@ -47,16 +47,12 @@ def examine(bundle: str, *, backend: str = "cpu", public_key: Path | None = None
 
     backend: the one to be used, which must run here. public_key: as `Bundle.open` takes it.
     """
+    modules = _modules()
+    checks = [*_versions(), *modules, *_hardware()]
+    if any(check.name in BASIC and check.status == "problem" for check in modules):
+        return [*checks, *_ports()]  # the rest of the runtime does not load without these
     opened, about = _bundle(bundle, public_key)
-    return [
-        *_versions(),
-        *_modules(),
-        *_hardware(),
-        *_gpu(),
-        *_backends(opened, backend),
-        *_ports(),
-        *about,
-    ]
+    return [*checks, *_gpu(), *_backends(opened, backend), *_ports(), *about]
 
 
 def _versions() -> list[Check]:
@@ -189,11 +185,13 @@ def _backend(bundle: Bundle, name: Backend, failing: Status) -> Check:
     graphs = [item for item in bundle.manifest.artifacts if item.backend == "onnxruntime"]
     if not graphs:
         return Check("backends", name, "note", "not tried, for this bundle has no graph")
+    role = min(graphs, key=lambda item: item.size).role
     try:
-        graph = open_graph(bundle, min(graphs, key=lambda item: item.size).role, name)
+        graph = open_graph(bundle, role, name)
     except UniecgError as error:
         return Check("backends", name, failing, str(error))
-    return Check("backends", name, "note" if graph.remarks else "ok", "; ".join([graph.provider, *graph.remarks]))
+    found = f"{graph.provider}, tried with the {role}"
+    return Check("backends", name, "note" if graph.remarks else "ok", "; ".join([found, *graph.remarks]))
 
 
 def _ports() -> list[Check]:
@@ -222,6 +220,7 @@ def _group(path: str, usual: str) -> str:
 
 def _bundle(name: str, public_key: Path | None) -> tuple[Bundle | None, list[Check]]:
     from uniecg_runtime.bundle import Bundle
+    from uniecg_runtime.signing import read_signature, required_key
 
     begin = time.perf_counter()
     try:
