@@ -20,7 +20,7 @@ _TINY: Final = float(np.finfo(np.float32).tiny)
 
 
 def scale_of(threshold: Array | float) -> NDArray[np.float32]:
-    """The step of symmetric int8 whose largest code stands for `threshold`; never 0, nor so small that 1 / it is not."""
+    """The step of symmetric int8 whose largest code stands for `threshold`; a normal number, never 0."""
     return np.maximum(np.asarray(threshold, np.float64) / LARGEST, _TINY).astype(np.float32)
 
 

@@ -15,7 +15,6 @@ from typing import Any, Final
 import numpy as np
 import onnx
 import onnxruntime
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import NodeProto, ValueInfoProto, helper, numpy_helper
 
@@ -50,7 +49,7 @@ class OpenGraph:
         """The graph as ONNX, without constants that no node takes. observed: tensors to give out beside its outputs."""
         used = {name for node in self.nodes for name in node.input} | {value.name for value in self.outputs}
         unfolded: list[NodeProto] = []
-        for name, node in reversed(self.folded.items()):  # each behind what it takes
+        for name, node in reversed(list(self.folded.items())):  # each before what it takes
             if name in used:
                 used |= set(node.input)
                 unfolded.append(node)
@@ -163,15 +162,15 @@ def read_graph(path: Path) -> OpenGraph:
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
-    except (OSError, DecodeError, onnx.checker.ValidationError, ValueError) as error:
+    except Exception as error:  # protobuf's and the checker's share no base of their own
         said = (str(error).splitlines() or ["unreadable"])[0][:200]
         raise InputError(f"expected an ONNX file at {path}, could not read it ({said}); export it again.") from None
     opsets = {item.domain: item.version for item in model.opset_import}
     graph = model.graph
     if set(opsets) != {""} or not graph.input or not graph.output:
         raise InputError(
-            f"expected a graph of standard operators with inputs and outputs in {path}, found domains {sorted(opsets)}; "
-            f"give the float32 graph as it was exported."
+            f"expected a graph of standard operators with inputs and outputs in {path}, found domains "
+            f"{sorted(opsets)}; give the float32 graph as it was exported."
         )
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
     split = [part for node in _named(graph.node) for part in _split_gemm(node)]
@@ -221,7 +220,8 @@ def _fold(nodes: Sequence[NodeProto], constants: dict[str, Array]) -> tuple[list
     """The nodes that remain when those of constants alone have been computed into `constants`, and those, in order."""
     from onnx.reference import ReferenceEvaluator
 
-    kept, folded = [], {}
+    kept: list[NodeProto] = []
+    folded: dict[str, NodeProto] = {}
     for node in nodes:
         value = next((a for a in node.attribute if a.name == "value"), None)
         if node.op_type == "Constant" and value is not None:
