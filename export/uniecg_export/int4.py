@@ -90,8 +90,7 @@ def _factor(moments: NDArray[np.float64]) -> NDArray[np.float64]:
     mean = float(np.mean(np.diag(damped))) or 1.0
     damped[np.diag_indices_from(damped)] += DAMPING * mean
     inverse = np.linalg.inv(damped)
-    upper: NDArray[np.float64] = np.linalg.cholesky((inverse + inverse.T) / 2).T
-    return upper
+    return np.asarray(np.linalg.cholesky((inverse + inverse.T) / 2).T, np.float64)
 
 
 def _best_scale(block: NDArray[np.float64], importance: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import numpy as np
 import onnx
@@ -228,7 +228,8 @@ def _fold(nodes: Sequence[NodeProto], constants: dict[str, Array]) -> tuple[list
             constants[node.output[0]] = numpy_helper.to_array(value.t)
         elif node.op_type in FOLDED and all(name in constants for name in node.input):
             feeds = {name: constants[name] for name in node.input}
-            constants[node.output[0]] = np.ascontiguousarray(ReferenceEvaluator(node).run(None, feeds)[0])
+            [result] = cast(list[Array], ReferenceEvaluator(node).run(None, feeds))
+            constants[node.output[0]] = np.ascontiguousarray(result)
             folded[node.output[0]] = node
         else:
             kept.append(node)
