@@ -11,6 +11,7 @@ from typing import cast
 
 import msgspec
 
+from uniecg_device.errors import InputError
 from uniecg_export.checkpoint import read_checkpoint
 from uniecg_export.exportable import Exportable
 from uniecg_export.gates import GateError, decide, read_overrides
@@ -115,13 +116,20 @@ def _maker(bench: Bench, reference: Artifact, shown: Shown) -> Make:
         if precision == reference.precision:
             return reference
         if role == "language_model":
-            quantize(bench.bundle.path(role), path, cast(Precision, precision))
+            notes = quantize(bench.bundle.path(role), path, cast(Precision, precision)).notes
         else:
-            calibration = role_inputs(bench.reference, role)
-            reduce_graph(bench.bundle.path(role), path, cast(GraphPrecision, precision), calibration)
-        return describe_artifact(role, path, precision, reference.inputs, reference.outputs)
+            notes = _reduce(bench, role, path, cast(GraphPrecision, precision))
+        return describe_artifact(role, path, precision, reference.inputs, reference.outputs, notes)
 
     return make
+
+
+def _reduce(bench: Bench, role: Role, path: Path, precision: GraphPrecision) -> tuple[str, ...]:
+    """Write the role's graph in another precision; notes on it. Raises InputError where nothing of it can have it."""
+    reduced = reduce_graph(bench.bundle.path(role), path, precision, role_inputs(bench.reference, role))
+    if reduced.share == 0:
+        raise InputError(f"expected weights in the {role} that {precision} holds well enough, found none; use another.")
+    return reduced.notes
 
 
 def _assemble(folder: Path, reference: Bundle, chosen: Sequence[Trial], overrides: Sequence[Override]) -> Manifest:

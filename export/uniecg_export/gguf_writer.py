@@ -88,8 +88,18 @@ class Quantized:
     """What llama.cpp's quantizer did. types: of each tensor. fallbacks: matrices that got another type than was asked
     for, because their rows do not divide into its blocks (32 for q8_0, 256 for the others)."""
 
+    precision: Precision
     types: Mapping[str, str]
     fallbacks: Mapping[str, str]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is otherwise than asked for, one sentence each."""
+        if not self.fallbacks:
+            return ()
+        kinds = ", ".join(sorted(set(self.fallbacks.values())))
+        rows = f"their rows do not divide into blocks of {self.precision}"
+        return (f"{len(self.fallbacks)} matrices are {kinds}: {rows}.",)
 
 
 def permute(weight: NDArray[Any], heads: int) -> NDArray[Any]:
@@ -308,7 +318,7 @@ def quantize(source: Path, path: Path, precision: Precision, imatrix: Path | Non
     tensors = gguf.GGUFReader(path).tensors
     types = {tensor.name: str(tensor.tensor_type.name) for tensor in tensors}
     matrices = [tensor.name for tensor in tensors if len(tensor.shape) > 1]
-    return Quantized(types, {name: types[name] for name in matrices if types[name] not in TYPES[precision]})
+    return Quantized(precision, types, {name: types[name] for name in matrices if types[name] not in TYPES[precision]})
 
 
 def _importance_entries(importance: Mapping[str, NDArray[np.float32]]) -> Any:

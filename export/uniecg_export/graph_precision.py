@@ -57,6 +57,13 @@ class Reduced:
     calibrator: Calibrator | None = None
     damage: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the weights stays in float32, one sentence each."""
+        if self.precision in ("float32", "float16_weights") or not self.left:
+            return ()
+        return (f"{1 - self.share:.0%} of the weights in products stay in float32, in {len(self.left)} products.",)
+
 
 def reduce_graph(
     source: Path,

@@ -98,6 +98,7 @@ def describe_artifact(
     precision: str,
     inputs: tuple[manifest.Tensor, ...] = (),
     outputs: tuple[manifest.Tensor, ...] = (),
+    notes: tuple[str, ...] = (),
 ) -> Artifact:
     """A file as the manifest names it."""
     backend: Literal["onnxruntime", "llama.cpp"] = "llama.cpp" if role == "language_model" else "onnxruntime"
@@ -110,6 +111,7 @@ def describe_artifact(
         precision=precision,
         inputs=inputs,
         outputs=outputs,
+        notes=notes,
     )
 
 

@@ -36,7 +36,7 @@ class Tensor(Plain, frozen=True):
 
 
 class Artifact(Plain, frozen=True):
-    """A file that plays a role."""
+    """A file that plays a role. notes: what in it is otherwise than its precision says, one sentence each."""
 
     role: Role
     file: FileName
@@ -46,6 +46,7 @@ class Artifact(Plain, frozen=True):
     precision: str
     inputs: tuple[Tensor, ...] = ()
     outputs: tuple[Tensor, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Preprocessing(Plain, frozen=True):

@@ -251,7 +251,7 @@ def test_a_damaged_weights_file_is_one_clear_error(copied: Path, content: bytes)
 @pytest.mark.parametrize(
     "change",
     [
-        {"family": "gem"},
+        {"family": "unheard-of"},
         {"surprise": 1},
         {"width": "256"},
         {"width": -8},

@@ -47,8 +47,9 @@ from uniecg_runtime.manifest import need  # noqa: E402
 from uniecg_runtime.verify import verify_bundle  # noqa: E402
 
 QUESTIONS = ("Is it  normal?", "caf\u00e9 cafe\u0301 V1-V6: </s> 12\u00bd mV\n", "\u5fc3\u7535\u56fe ECG (V1) 0.42s")
-# Random weights have no clear favourite among the next tokens: rounding to eight bits turns some.
-UNDECIDED = ("language_model=random weights",)
+AS_TRAINED = ("float32", "f16")
+# Random weights have no clear favourite among the next tokens, and speed is no matter of a test.
+UNDECIDED = [f"language_model.{kind}=random weights" for kind in ("nll", "top1", "states", "speed")]
 TOLD = {"sex": "male", "age": 60.0, "heart_rate": 75.0}
 
 
@@ -66,7 +67,8 @@ def gem_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def gem_bundle(gem_checkpoint: Path) -> Exported:
     out = gem_checkpoint.parent / "bundle"
-    return export_checkpoint(gem_checkpoint, out, family="gem", precision="q8_0", overrides=UNDECIDED)
+    options: dict[str, Any] = {"precisions": ("float32", "q8_0"), "overrides": UNDECIDED, "most": 16}
+    return export_checkpoint(gem_checkpoint, out, family="gem", **options)
 
 
 def turn(bundle: Bundle, template: str, question: str) -> list[list[int]]:
@@ -95,7 +97,8 @@ def test_gem_reads_a_recording_from_a_bundle_that_verifies(gem_bundle: Exported,
     opened = Bundle.open(gem_bundle.folder)
     assert {check.role for check in verify_bundle(opened) if check.ok} == {"encoder", "language_model"}
     assert {path.name for path in gem_bundle.folder.iterdir()} == {
-        *("encoder.onnx", "language_model.gguf", "golden.npz", "manifest.json")
+        *("encoder.onnx", "language_model.gguf", "golden.npz", "manifest.json"),
+        *("report.json", "report.md", "report.png"),
     }
     pre = need(opened.manifest.preprocessing, "preprocessing")
     assert (pre.fs, pre.samples, pre.scaling, pre.leads[4:6]) == (500.0, 5000, "none", ("aVF", "aVL"))
@@ -125,7 +128,7 @@ def test_ecg_r1_takes_its_tower_from_the_towers_own_file(tmp_path: Path, recordi
     folder, tower = ecg_r1_folder(tmp_path / "ECG-R1-8B")
     with pytest.raises(InputError, match="give the file with --tower"):
         read_checkpoint(folder, "ecg_r1")
-    made = export_checkpoint(folder, tmp_path / "bundle", family="ecg_r1", tower=tower, precision="f16")
+    made = export_checkpoint(folder, tmp_path / "bundle", family="ecg_r1", tower=tower, precisions=AS_TRAINED)
     bundle, tokenizer = Bundle.open(made.folder), AutoTokenizer.from_pretrained(folder)
     prompt = need(bundle.manifest.prompt, "a prompt")
     assert (prompt.normal_form, prompt.end_token) == ("NFC", "<|im_end|>")
@@ -157,7 +160,7 @@ def drawing(generator: Path) -> Assistant:
     """A UniECG of four `[ECG]` tokens whose states are put side by side."""
     folder = uniecg_folder(generator.parent / "UniECG", "concat", 4)
     out = generator.parent / "bundle"
-    made = export_checkpoint(folder, out, family="uniecg", generator=generator, precision="f16")
+    made = export_checkpoint(folder, out, family="uniecg", generator=generator, precisions=AS_TRAINED)
     opened = Bundle.open(made.folder)
     generation = need(opened.manifest.generation, "a generation part")
     assert (generation.token, generation.token_count, generation.sampler) == ("[ECG]", 4, "ddim")
@@ -309,15 +312,15 @@ def test_a_language_model_alone_is_a_bundle_that_talks(tmp_path: Path, recording
     vicuna_tokenizer(folder)
     save_file(drawn(LlamaForCausalLM(LlamaConfig(**SIZES))), folder / "model.safetensors")
     (folder / "config.json").write_text(json.dumps(LlamaConfig(**SIZES).to_dict()), encoding="utf-8")
-    overrides = (*UNDECIDED, "language_model_states=random weights")
     made = export_checkpoint(
-        folder, tmp_path / "bundle", family="language_model", precision="q6_k", overrides=overrides
+        folder, tmp_path / "bundle", family="language_model", precisions=("q6_k",), overrides=UNDECIDED
     )
     opened = Bundle.open(made.folder)
-    (note,) = opened.manifest.provenance.notes
+    (note,) = opened.manifest.artifact("language_model").notes
     assert "their rows do not divide into blocks of q6_k" in note
     assert [(check.role, check.ok) for check in verify_bundle(opened)] == [("language_model", True)]
-    assert {path.name for path in made.folder.iterdir()} == {"language_model.gguf", "golden.npz", "manifest.json"}
+    files = {"language_model.gguf", "golden.npz", "manifest.json", "report.json", "report.md", "report.png"}
+    assert {path.name for path in made.folder.iterdir()} == files
     prompt = need(opened.manifest.prompt, "a prompt")
     ids = AutoTokenizer.from_pretrained(folder)("What is  ST elevation?").input_ids
     assert turn(opened, prompt.first_turn, "What is  ST elevation?") == [ids]
