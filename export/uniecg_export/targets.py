@@ -20,7 +20,7 @@ GGUF_PRECISIONS: tuple[str, ...] = get_args(Precision)
 class Target:
     """A kind of machine. machine: `platform.machine()` of it where its CPU does the work; None for a GPU.
 
-    Each tuple is tried from the left, and the first precision that passes every gate is shipped. A generator is small
+    Each tuple is tried from the left, see `trials.Bench.choose` for which is shipped. A generator is small
     and works on few samples at its deepest levels, so eight bits gain nothing there. large: of language models with a
     billion parameters or more.
     """

@@ -221,7 +221,7 @@ def _choices(
 ) -> list[Turn]:
     """Requests and questions, half each, of whose answers only the opening is taught: the choice, at little cost."""
     requests = [replace(turn, draws=False) for turn in _requests(rng, generator, pool, label_sets, size // 2)[0]]
-    asked = [without_record(rng) for _ in range(size * 3 // 8)] + _questions(rng, generator, pool, size // 8)
+    asked = [without_record(rng) for _ in range(size // 4)] + _questions(rng, generator, pool, size // 4)
     return [replace(turn, cut=2, statements={}) for turn in requests + asked]
 
 
