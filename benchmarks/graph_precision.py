@@ -18,7 +18,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -112,15 +112,17 @@ def plain(source: Path, path: Path, calibration: Sequence[Inputs]) -> None:
     quantize_static(source, path, Reader(), per_channel=True, activation_type=QuantType.QInt8, extra_options=options)
 
 
-def take_turns(sessions: dict[str, Any], inputs: Inputs, rounds: int) -> dict[str, list[float]]:
+def take_turns(
+    sessions: dict[str, Any], inputs: Inputs, rounds: int, clock: Callable[[], float]
+) -> dict[str, list[float]]:
     """Seconds of each session's runs, one after the other in every round; the first two rounds warm up."""
     seconds: dict[str, list[float]] = {name: [] for name in sessions}
     for number in range(rounds + 2):
         for name, session in sessions.items():
-            begin = time.perf_counter()
+            begin = clock()
             session.run(None, dict(inputs))
             if number >= 2:
-                seconds[name].append(time.perf_counter() - begin)
+                seconds[name].append(clock() - begin)
     return seconds
 
 
@@ -150,7 +152,9 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         made["plain"] = (path, None, time.perf_counter() - begin)
     sessions = {name: open_session(path, options.threads) for name, (path, _, _) in made.items()}
     outputs = {name: [tuple(session.run(None, dict(call))) for call in fresh] for name, session in sessions.items()}
-    seconds = take_turns(sessions, fresh[0], options.rounds)
+    seconds = take_turns(
+        sessions, fresh[0], options.rounds, time.thread_time if options.cpu_time else time.perf_counter
+    )
     rows = []
     for name, (path, found, taken) in made.items():
         alike = cosines(outputs["float32"], outputs[name])
@@ -173,6 +177,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     return {
         "machine": machine().cpu,
         "threads": options.threads,
+        "clock": "cpu" if options.cpu_time else "wall",
         "rounds": options.rounds,
         "calibration_calls": len(calibration),
         "measured_calls": len(fresh),
@@ -191,12 +196,16 @@ def main() -> None:
     parser.add_argument("--target", type=float, help="dB on the calibration inputs, instead of each precision's own")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu-time", action="store_true", help="of one thread, for a machine that is busy otherwise")
     parser.add_argument("--no-plain", action="store_true", help="leave out quantize_static as it comes")
     parser.add_argument("--json", type=Path, help="also write the result here")
     options = parser.parse_args()
+    if options.cpu_time and options.threads != 1:
+        sys.exit("error: --cpu-time sees the calling thread alone; give --threads 1.")
     with tempfile.TemporaryDirectory() as folder:
         result = measure(options, Path(folder))
-    print(f"{result['graph']} on {result['machine']}, {result['threads']} threads, {result['rounds']} rounds in turn")
+    print(f"{result['graph']} on {result['machine']}")
+    print(f"{result['threads']} threads, {result['rounds']} rounds in turn, {result['clock']} time")
     print(
         f"{'':14}{'MB':>8}{'ms':>8}{'faster':>8}{'weights':>9}{'SQNR':>9}{'worst cos':>11}{'mean cos':>10}{'export':>9}"
     )

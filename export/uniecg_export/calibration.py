@@ -18,6 +18,7 @@ from onnx import TensorProto
 from uniecg_device.errors import InputError
 from uniecg_export.int8 import LARGEST
 from uniecg_export.open_graph import Array, Inputs, OpenGraph
+from uniecg_export.rounding import Moments
 
 Calibrator = Literal["minmax", "percentile", "entropy", "mse"]
 CALIBRATORS: Final[tuple[Calibrator, ...]] = get_args(Calibrator)
@@ -75,14 +76,12 @@ def observe(graph: OpenGraph, tensors: Iterable[str], calibration: Sequence[Inpu
     return {name: Seen(largest[name], found) for name, found in counts.items()}
 
 
-def second_moments(
-    graph: OpenGraph, tensors: Iterable[str], calibration: Sequence[Inputs]
-) -> dict[str, NDArray[np.float64]]:
+def second_moments(graph: OpenGraph, tensors: Iterable[str], calibration: Sequence[Inputs]) -> dict[str, Moments]:
     """The sum of x x' over every row x, along the last axis, of each tensor: (channels, channels)."""
-    moments: dict[str, NDArray[np.float64]] = {}
+    moments: dict[str, Moments] = {}
     for name, value in _passing(graph, tensors, calibration):
         rows = value.reshape(-1, value.shape[-1])
-        moments[name] = moments.get(name, 0) + (rows.T @ rows).astype(np.float64)
+        moments[name] = moments.get(name, np.float32(0)) + rows.T @ rows
     return moments
 
 

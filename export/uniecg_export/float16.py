@@ -28,12 +28,8 @@ LARGEST: Final = 65504 / 8  # what recordings that were not seen may go beyond w
 SMALLEST: Final = 2.0**-14  # below it fp16 loses bits
 
 
-def convert(graph: OpenGraph, largest: Mapping[str, float] | None = None) -> OpenGraph:
-    """The graph in fp16 where that is sound, with a Cast wherever the precision changes.
-
-    largest: tensor -> the largest magnitude that calibration inputs gave it; without it no range is looked at.
-    """
-    half = half_nodes(graph, largest or {})
+def convert(graph: OpenGraph, half: Collection[str]) -> OpenGraph:
+    """The graph with the nodes called `half` in fp16, and a Cast wherever the precision changes."""
     constants: dict[str, Array] = {}
     nodes: list[NodeProto] = []
     made = {*graph.constants, *(value.name for value in graph.inputs)}
@@ -65,7 +61,10 @@ def convert(graph: OpenGraph, largest: Mapping[str, float] | None = None) -> Ope
 
 
 def half_nodes(graph: OpenGraph, largest: Mapping[str, float]) -> frozenset[str]:
-    """Names of the nodes that compute in fp16."""
+    """Names of the nodes that may compute in fp16.
+
+    largest: tensor -> the largest magnitude that calibration inputs gave it; of others only constants' range is known.
+    """
     exact = _arguments_of_periodic(graph)
     found = set()
     for node in graph.nodes:

@@ -29,6 +29,7 @@ from uniecg_export.calibration import (
 )
 from uniecg_export.onnx_graphs import halve_weights
 from uniecg_export.open_graph import Inputs, OpenGraph, Product, read_graph
+from uniecg_export.rounding import Moments
 from uniecg_export.sensitivity import Found, search, worst_sqnr
 
 GraphPrecision = Literal["float32", "float16_weights", "float16", "int8_dynamic", "int8_qdq", "int4_weights"]
@@ -133,15 +134,16 @@ def _search(
 def _to_half(graph: OpenGraph, calibration: Sequence[Inputs]) -> tuple[Found, OpenGraph]:
     floats = [name for node in graph.nodes for name in (*node.input, *node.output) if name not in graph.constants]
     largest = largest_seen(graph, floats, calibration) if calibration else {}
-    written = float16.convert(graph, largest)
-    halves = float16.half_nodes(graph, largest) & {product.name for product in graph.products}
+    half = float16.half_nodes(graph, largest)
+    written = float16.convert(graph, half)
     loss = worst_sqnr(run_graph(graph, calibration), run_graph(written, calibration)) if calibration else math.nan
-    return Found(halves, loss, {}), written
+    return Found(half & {product.name for product in graph.products}, loss, {}), written
 
 
-def _prepare_dynamic(graph: OpenGraph, *_: object) -> tuple[Sequence[Product], Write]:
+def _prepare_dynamic(graph: OpenGraph, calibration: Sequence[Inputs], _: Calibrator) -> tuple[Sequence[Product], Write]:
     items = [product for product in graph.products if product.operator == "MatMul"]
-    return items, lambda names: int8.quantize_dynamic(graph, names)
+    weights = _int8_weights(graph, items, calibration)
+    return items, lambda names: int8.quantize_dynamic(graph, names, weights)
 
 
 def _prepare_qdq(
@@ -149,14 +151,30 @@ def _prepare_qdq(
 ) -> tuple[Sequence[Product], Write]:
     seen = observe(graph, (product.data for product in graph.products), calibration)
     thresholds = {name: threshold(what, calibrator) for name, what in seen.items()}
-    return graph.products, lambda names: int8.quantize_static(graph, names, thresholds)
+    weights = _int8_weights(graph, graph.products, calibration)
+    return graph.products, lambda names: int8.quantize_static(graph, names, weights, thresholds)
 
 
 def _prepare_int4(graph: OpenGraph, calibration: Sequence[Inputs], _: Calibrator) -> tuple[Sequence[Product], Write]:
     items = int4.products(graph)
-    moments = second_moments(graph, {product.data for product in items}, calibration) if calibration else {}
+    moments = _moments(graph, items, calibration)
     blocks = {p.weight: int4.quantize_blocks(graph.constants[p.weight], moments.get(p.data)) for p in items}
     return items, lambda names: int4.quantize_weights(graph, names, blocks)
+
+
+def _int8_weights(
+    graph: OpenGraph, items: Sequence[Product], calibration: Sequence[Inputs]
+) -> Mapping[str, int8.Codes]:
+    moments = _moments(graph, items, calibration)
+    return {
+        p.weight: int8.quantize_weight(graph.constants[p.weight], p.output_axis, moments.get(p.data)) for p in items
+    }
+
+
+def _moments(graph: OpenGraph, items: Sequence[Product], calibration: Sequence[Inputs]) -> Mapping[str, Moments]:
+    """Second moments of what the MatMuls among `items` take; none without calibration inputs."""
+    tensors = {product.data for product in items if product.operator == "MatMul"}
+    return second_moments(graph, tensors, calibration) if calibration else {}
 
 
 _PREPARE: Final[

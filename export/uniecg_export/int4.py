@@ -1,8 +1,7 @@
 """Weights in 4 bits: blocks of input channels share a scale, the arithmetic stays float.
 
 Written as opset 21's blocked DequantizeLinear before a MatMul, which ONNX Runtime fuses to its MatMulNBits and TensorRT
-takes as it is. With calibration inputs the rounding is GPTQ's (Frantar et al., 2022, arXiv 2210.17323): each input
-channel's rounding error is made up for by the channels behind it, as the activations' second moments say.
+takes as it is.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from numpy.typing import NDArray
 from onnx import NodeProto, helper
 
 from uniecg_export.open_graph import Array, OpenGraph, Product, rewired, rewrite
+from uniecg_export.rounding import Doubles, Moments, round_weight
 
 OPSET: Final = 21
 BLOCK: Final = 32
 LOWEST, HIGHEST = -8, 7
-DAMPING: Final = 0.01  # of the mean second moment, as published
 CLIPS: Final = tuple(np.linspace(0.6, 1.0, 9))  # of a block's largest magnitude
 _TINY: Final = float(np.finfo(np.float32).tiny)
 
@@ -32,31 +31,12 @@ def products(graph: OpenGraph) -> list[Product]:
     return [p for p in graph.products if p.operator == "MatMul" and graph.constants[p.weight].shape[0] % BLOCK == 0]
 
 
-def quantize_blocks(weight: NDArray[np.float32], moments: NDArray[np.float64] | None = None) -> Blocks:
+def quantize_blocks(weight: NDArray[np.float32], moments: Moments | None = None) -> Blocks:
     """Codes (in, out) from -8 to 7, and scales (in / BLOCK, out); the weight is (in, out), in a multiple of BLOCK.
 
-    moments: (in, in), the sum of x x' over the activations that the weight multiplies; without it each weight is
-    rounded to the nearest.
+    moments: see `round_weight`.
     """
-    inputs, outputs = weight.shape
-    rest = weight.astype(np.float64)
-    codes, scales = np.empty(weight.shape, np.int8), np.empty((inputs // BLOCK, outputs), np.float32)
-    factor = None if moments is None else _factor(moments)
-    for number in range(inputs // BLOCK):
-        rows = slice(number * BLOCK, (number + 1) * BLOCK)
-        importance = np.ones(BLOCK) if factor is None else 1 / np.diag(factor)[rows] ** 2
-        scale = _best_scale(rest[rows], importance)
-        scales[number] = scale
-        errors = np.zeros((BLOCK, outputs))
-        for i in range(rows.start, rows.stop):
-            codes[i] = np.clip(np.rint(rest[i] / scale), LOWEST, HIGHEST)
-            if factor is not None:
-                error = (rest[i] - codes[i] * scale) / factor[i, i]
-                rest[i + 1 : rows.stop] -= np.outer(factor[i, i + 1 : rows.stop], error)
-                errors[i - rows.start] = error
-        if factor is not None:
-            rest[rows.stop :] -= factor[rows, rows.stop :].T @ errors
-    return codes, scales
+    return round_weight(weight, _best_step, BLOCK, (LOWEST, HIGHEST), moments)
 
 
 def quantize_weights(graph: OpenGraph, names: Collection[str], blocks: Mapping[str, Blocks]) -> OpenGraph:
@@ -84,20 +64,9 @@ def quantize_weights(graph: OpenGraph, names: Collection[str], blocks: Mapping[s
     return rewrite(graph, changed, constants, opset=max(graph.opset, OPSET))
 
 
-def _factor(moments: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The upper Cholesky factor of the damped moments' inverse; row i says how later channels make up for i."""
-    damped = moments.astype(np.float64)
-    mean = float(np.mean(np.diag(damped))) or 1.0
-    damped[np.diag_indices_from(damped)] += DAMPING * mean
-    inverse = np.linalg.inv(damped)
-    return np.asarray(np.linalg.cholesky((inverse + inverse.T) / 2).T, np.float64)
-
-
-def _best_scale(block: NDArray[np.float64], importance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """For each column of a block the step whose rounding and cutting lose least, weighed by row: (out,)."""
+def _best_step(block: Doubles, importance: Doubles) -> NDArray[np.float32]:
+    """For each column of a block the step whose rounding and cutting lose least, weighed by row."""
     largest = np.abs(block).max(0) / HIGHEST
-    tried = [np.maximum(largest * clip, _TINY) for clip in CLIPS]
-    losses = [importance @ (block - np.clip(np.rint(block / scale), LOWEST, HIGHEST) * scale) ** 2 for scale in tried]
-    best: NDArray[np.float64] = np.choose(np.argmin(losses, 0), tried)
-    # As stored: the codes are for the scale that is read back.
-    return best.astype(np.float32).astype(np.float64)
+    tried = [np.maximum(largest * clip, _TINY).astype(np.float32) for clip in CLIPS]
+    losses = [importance @ (block - np.clip(np.rint(block / step), LOWEST, HIGHEST) * step) ** 2 for step in tried]
+    return np.asarray(np.choose(np.argmin(losses, 0), tried), np.float32)

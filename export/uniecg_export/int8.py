@@ -14,8 +14,12 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper
 
 from uniecg_export.open_graph import Array, OpenGraph, Product, rewired, rewrite
+from uniecg_export.rounding import Moments, round_weight
+
+Codes = tuple[NDArray[np.int8], NDArray[np.float32]]
 
 LARGEST: Final = 127
+ROWS: Final = 128  # input channels that are rounded before the rest hears of their errors; any number gives the same
 _TINY: Final = float(np.finfo(np.float32).tiny)
 
 
@@ -24,19 +28,23 @@ def scale_of(threshold: Array | float) -> NDArray[np.float32]:
     return np.maximum(np.asarray(threshold, np.float64) / LARGEST, _TINY).astype(np.float32)
 
 
-def quantize_weight(weight: NDArray[np.float32], axis: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """int8 codes of the weight's shape, and scales (channels,) along `axis`; code * scale is within scale / 2 of it."""
+def quantize_weight(weight: NDArray[np.float32], axis: int, moments: Moments | None = None) -> Codes:
+    """int8 codes of the weight's shape, and scales (channels,) along `axis`; without `moments` (see `round_weight`, for
+    weights (in, out) alone) code * scale is within scale / 2 of the weight."""
     others = tuple(i for i in range(weight.ndim) if i != axis)
     scale = scale_of(np.abs(weight).max(axis=others))
+    if moments is not None:
+        return round_weight(weight, lambda *_: scale, ROWS, (-LARGEST, LARGEST), moments)[0], scale
     spread = np.expand_dims(scale, others)
     return np.clip(np.rint(weight / spread), -LARGEST, LARGEST).astype(np.int8), scale
 
 
-def quantize_dynamic(graph: OpenGraph, names: Collection[str]) -> OpenGraph:
+def quantize_dynamic(graph: OpenGraph, names: Collection[str], weights: Mapping[str, Codes]) -> OpenGraph:
     """The MatMuls called `names` as MatMulInteger between a DynamicQuantizeLinear and the two scales' product.
 
     Activations get uint8 codes from their own smallest and largest value at every call. ONNX Runtime runs what is
-    written here as one kernel. Convs are not taken: its ConvInteger is slower than float32.
+    written here as one kernel. weights: weight -> what `quantize_weight` made of it. Convs are not taken: in
+    ONNX Runtime ConvInteger is slower than float32.
     """
     constants: dict[str, Array] = {}
     changed: dict[str, list[NodeProto]] = {}
@@ -44,7 +52,7 @@ def quantize_dynamic(graph: OpenGraph, names: Collection[str]) -> OpenGraph:
     for product in _chosen(graph, names, ("MatMul",)):
         data, weight = product.data, product.weight
         result = graph.node(product.name).output[0]
-        constants[f"{weight}.int8"], constants[f"{weight}.int8_scale"] = quantize_weight(graph.constants[weight], 1)
+        constants[f"{weight}.int8"], constants[f"{weight}.int8_scale"] = weights[weight]
         codes, scale, zero = f"{data}.codes", f"{data}.step", f"{data}.zero"
         first = [helper.make_node("DynamicQuantizeLinear", [data], [codes, scale, zero], f"{data}.quantize")]
         changed[product.name] = [
@@ -60,11 +68,14 @@ def quantize_dynamic(graph: OpenGraph, names: Collection[str]) -> OpenGraph:
     return rewrite(graph, changed, constants)
 
 
-def quantize_static(graph: OpenGraph, names: Collection[str], thresholds: Mapping[str, float]) -> OpenGraph:
+def quantize_static(
+    graph: OpenGraph, names: Collection[str], weights: Mapping[str, Codes], thresholds: Mapping[str, float]
+) -> OpenGraph:
     """The products called `names` with Q/DQ before their activation and DQ behind their int8 weight.
 
-    thresholds: activation -> the value that the largest code stands for; beyond it is cut off. Biases stay float32, for
-    TensorRT refuses a DequantizeLinear over int32, and so do the products' outputs, which nothing is gained by cutting.
+    weights: weight -> what `quantize_weight` made of it. thresholds: activation -> the value that the largest code
+    stands for; beyond it is cut off. Biases stay float32, for TensorRT refuses a DequantizeLinear over int32, and so do
+    the products' outputs, where nothing would be gained.
     """
     zero = "int8.zero"
     constants: dict[str, Array] = {zero: np.zeros((), np.int8)}
@@ -72,7 +83,7 @@ def quantize_static(graph: OpenGraph, names: Collection[str], thresholds: Mappin
     seen: set[str] = set()
     for product in _chosen(graph, names, ("MatMul", "Conv")):
         data, weight, axis = product.data, product.weight, product.output_axis
-        constants[f"{weight}.int8"], scale = quantize_weight(graph.constants[weight], axis)
+        constants[f"{weight}.int8"], scale = weights[weight]
         constants[f"{weight}.int8_scale"], constants[f"{weight}.int8_zero"] = scale, np.zeros(scale.shape, np.int8)
         constants[f"{data}.int8_scale"] = scale_of(thresholds[data])
         step = (f"{data}.int8_scale", zero)

@@ -65,11 +65,10 @@ class OpenGraph:
         helper.set_model_props(model, dict(self.properties))
         return model
 
-    def session(self, observed: Iterable[str] = (), threads: int = 0) -> onnxruntime.InferenceSession:
+    def session(self, observed: Iterable[str] = ()) -> onnxruntime.InferenceSession:
         """The graph in ONNX Runtime on the CPU. Raises BackendError where that refuses it."""
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 4
-        options.intra_op_num_threads = threads
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             model = self.model(observed).SerializeToString()

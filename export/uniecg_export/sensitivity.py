@@ -54,7 +54,8 @@ def search(sizes: Mapping[str, int], measure: Measure, target: float) -> Found:
     """The products to quantize: as many weights as `target` dB allow.
 
     sizes: product -> weights. measure: the SQNR with exactly these products quantized, deterministic. What is returned
-    was measured at `target` or better, or is nothing at all; none of the products left out can be added to it alone.
+    was measured at `target` or better, or is nothing at all; where noises add up, no product that is left out could be
+    added to it.
     """
     everything = frozenset(sizes)
     together = measure(everything) if everything else math.inf
