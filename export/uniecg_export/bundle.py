@@ -126,8 +126,11 @@ def _maker(bench: Bench, reference: Artifact, shown: Shown) -> Make:
 
 def _reduce(bench: Bench, role: Role, path: Path, precision: GraphPrecision) -> tuple[str, ...]:
     """Write the role's graph in another precision; notes on it. Raises InputError where nothing of it can have it."""
-    reduced = reduce_graph(bench.bundle.path(role), path, precision, role_inputs(bench.reference, role))
-    if reduced.share == 0:
+    source = bench.bundle.path(role)
+    if precision not in ("float32", "float16_weights"):  # what is not reduced is then stored in half
+        source = reduce_graph(source, path.with_name(file_of(role, "float16_weights").name), "float16_weights").path
+    reduced = reduce_graph(source, path, precision, role_inputs(bench.reference, role))
+    if reduced.share == 0 and precision.startswith("int"):
         raise InputError(f"expected weights in the {role} that {precision} holds well enough, found none; use another.")
     return reduced.notes
 

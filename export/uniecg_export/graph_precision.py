@@ -117,7 +117,7 @@ def _store_half(graph: OpenGraph, source: Path, path: Path) -> Reduced:
     model = onnx.load(source)
     halve_weights(model)
     onnx.save(model, path)
-    return Reduced("float16_weights", path, path.stat().st_size, 1.0, (), None)
+    return Reduced("float16_weights", path, path.stat().st_size, float(bool(graph.products)), (), None)
 
 
 def _search(

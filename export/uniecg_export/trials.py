@@ -16,6 +16,8 @@ from uniecg_runtime.assistant import Assistant
 from uniecg_runtime.bundle import Bundle
 from uniecg_runtime.manifest import Artifact, Gate, Manifest, Override, Role
 
+GAIN = 0.9  # what fewer bits must bring, and noise alone does not
+
 Make = Callable[[str], Artifact]  # a precision -> an artifact of it, its file in the reference's folder
 
 
@@ -98,9 +100,9 @@ class Bench:
     ) -> tuple[Trial, list[Trial]]:
         """Which precision is best, and all that were tried: `others` too, to be seen beside it.
 
-        That is the first that passes. Of a graph whose speed counts here all are tried, and of those that pass the one
-        with the least size times time is best. Raises GateError where none passes, UniecgError where the last could
-        not be made.
+        That is the first that passes. Of a graph whose speed counts here all are tried: the last that passes, which is
+        the most exact, is best unless an earlier one has a tenth less of size times time. Raises GateError where none
+        passes, UniecgError where the last could not be made.
         """
         tried: list[Trial] = []
         passed: list[Trial] = []
@@ -112,7 +114,9 @@ class Bench:
         if not passed:
             last = tried[-1]
             raise UniecgError(last.failed) if last.failed else GateError(last.gates)
-        chosen = min(passed, key=_size_times_time)
+        chosen = passed[-1]
+        for trial in reversed(passed):
+            chosen = trial if _size_times_time(trial) < GAIN * _size_times_time(chosen) else chosen
         rest = [p for p in (*precisions, *others) if p not in {trial.precision for trial in tried}] if others else []
         tried += [self.try_precision(role, precision, make, memory=True) for precision in rest]
         return chosen, tried
