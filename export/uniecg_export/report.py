@@ -71,8 +71,8 @@ def markdown(data: dict[str, Any]) -> str:
     lines = [
         f"# {data['bundle']} for {data['target']}",
         "",
-        f"Measured on {data['measured_on']} of {data['recordings']}; {data['calibrated_on']} others were there to "
-        f"calibrate with. Each artifact against float32 (the language model against f16) in the same run on "
+        f"Recordings: {data['recordings']}; measured on {data['measured_on']}, the other {data['calibrated_on']} were "
+        f"there to calibrate with. Each artifact against float32 (the language model against f16) in the same run on "
         f"{data['machine']['cpu']}, one artifact replaced at a time. Less is better in every gate.",
         "",
         "| role | precision | size, MB | reference, MB | time, ms | reference, ms | in the bundle |",

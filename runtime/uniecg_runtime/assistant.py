@@ -146,7 +146,8 @@ class Assistant:
             line = prompt.draw_prefix + speech.text
             with watch.lap("draw"):
                 recording, scalars = self._draw(dialogue, line, given, request, how)
-            forced = "the model did not close its drawing line; the drawing was made all the same"
+            what = "close its drawing line" if prompt.draw_prefix else "ask for a drawing"
+            forced = f"the model did not {what}; the drawing was made all the same"
             notes = () if speech.ending == "drawing" else (forced,)
             ran = self._ran("language_model", *DRAWING)
             return self._generated(recording, line.strip(), request, scalars, how, watch, notes, ran)
