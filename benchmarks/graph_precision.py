@@ -142,7 +142,7 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     else:
         source, calibration, fresh = family_graph(options.graph, folder, options.calls)
     made: dict[str, tuple[Path, Any, float]] = {}
-    for precision in GRAPH_PRECISIONS:
+    for precision in ("float32", *options.precisions):
         begin, path = time.perf_counter(), folder / f"{precision}.onnx"
         found = reduce_graph(source, path, precision, calibration, calibrator=options.calibrator, target=options.target)
         made[precision] = (path, found, time.perf_counter() - begin)
@@ -191,6 +191,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("graph", nargs="?", default="ecg_coca", help="a family with golden weights, or a file")
     parser.add_argument("--inputs", type=Path, help="for a file: its inputs, each as one array (calls, ...)")
+    parser.add_argument("--precisions", nargs="+", choices=GRAPH_PRECISIONS[1:], default=GRAPH_PRECISIONS[1:])
     parser.add_argument("--calls", type=int, default=16, help="windows that calibrate, and as many that measure")
     parser.add_argument("--calibrator", choices=CALIBRATORS, default="mse")
     parser.add_argument("--target", type=float, help="dB on the calibration inputs, instead of each precision's own")

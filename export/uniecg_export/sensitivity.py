@@ -10,12 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 
 from uniecg_export.open_graph import Array
 
 Measure = Callable[[frozenset[str]], float]
+SURE: Final = 3.0  # dB below the target, where a product's own damage says that it need not be tried again
 
 
 @dataclass(frozen=True)
@@ -50,10 +52,11 @@ def worst_sqnr(reference: Iterable[tuple[Array, ...]], found: Iterable[tuple[Arr
     return min(sqnr(np.stack(exact), np.stack(other)) for exact, other in pairs)
 
 
-def search(sizes: Mapping[str, int], measure: Measure, target: float) -> Found:
+def search(sizes: Mapping[str, int], measure: Measure, target: float, alone: Measure | None = None) -> Found:
     """The products to quantize: as many weights as `target` dB allow.
 
-    sizes: product -> weights. measure: the SQNR with exactly these products quantized, deterministic. What is returned
+    sizes: product -> weights. measure: the SQNR with exactly these products quantized, deterministic. alone: the same
+    for one product at a time, where that can be told from less; it only says in which order to try. What is returned
     was measured at `target` or better, or is nothing at all; where noises add up, no product that is left out could be
     added to it.
     """
@@ -61,12 +64,14 @@ def search(sizes: Mapping[str, int], measure: Measure, target: float) -> Found:
     together = measure(everything) if everything else math.inf
     if together >= target:
         return Found(everything, together, {})
-    damage = {name: measure(frozenset((name,))) for name in sizes}
+    damage = {name: (alone or measure)(frozenset((name,))) for name in sizes}
     noise = {name: 10 ** (-value / 10) for name, value in damage.items()}
     worst = sorted(sizes, key=lambda name: (-noise[name] / sizes[name], name))
     kept, reached = _bisect(worst, measure, target)
     for name in sorted(everything - kept, key=lambda name: (-sizes[name], noise[name], name)):
-        with_it = measure(kept | {name}) if damage[name] >= target else -math.inf
+        if damage[name] < target - SURE:
+            continue
+        with_it = measure(kept | {name})
         if with_it >= target:
             kept, reached = kept | {name}, with_it
     return Found(kept, reached, {name: damage[name] for name in worst})

@@ -76,6 +76,19 @@ def test_no_search_where_all_together_are_good_enough() -> None:
     assert (found.quantized, found.sqnr, found.damage, len(calls)) == ({"a", "b"}, 40.0, {}, 1)
 
 
+def test_single_products_may_be_measured_on_less() -> None:
+    noises = {f"layer{i}": 1e-5 for i in range(10)} | {"outlier": 0.02}
+    whole: list[frozenset[str]] = []
+
+    def measure(names: frozenset[str]) -> float:
+        whole.append(names)
+        return adding(noises)(names)
+
+    found = search(dict.fromkeys(noises, 1000), measure, 28, lambda names: adding(noises)(names) + 1)
+    assert found.quantized == noises.keys() - {"outlier"} and found.sqnr == adding(noises)(found.quantized)
+    assert len(whole) < 6 and found.damage["outlier"] == pytest.approx(18, abs=0.1)
+
+
 def test_an_unreachable_target_leaves_all_in_float32() -> None:
     found = search({"a": 1, "b": 1}, lambda names: 3.0 if names else math.inf, 30)
     assert (found.quantized, found.sqnr) == (frozenset(), math.inf)
