@@ -34,7 +34,6 @@ from uniecg_export.gguf_writer import (
 )
 from uniecg_export.importance import write_importance
 from uniecg_export.language import in_torch
-from uniecg_export.parity import STATE_LIMITS
 from uniecg_runtime.backends.llama import LanguageModel
 from uniecg_runtime.verify import relative_error
 
@@ -247,7 +246,7 @@ def test_every_precision_is_what_it_says_and_errs_more_the_smaller_it_is(
         errors.append(relative_error(logits_of(path, ids), expected))
         sizes.append(path.stat().st_size)
     assert sizes == sorted(sizes, reverse=True)
-    assert errors == sorted(errors) and errors[0] < STATE_LIMITS["q8_0"] and errors[-1] < 0.8, errors  # random weights
+    assert errors == sorted(errors) and errors[0] < 0.06 and errors[-1] < 0.8, errors  # random weights
 
 
 def test_rows_that_do_not_divide_into_blocks_are_reported(tmp_path: Path) -> None:
