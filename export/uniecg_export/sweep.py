@@ -30,7 +30,7 @@ def trial_table(trials: Sequence[Trial], chosen: Sequence[Trial]) -> Table:
 
 def _cells(trial: Trial) -> Iterator[str]:
     if trial.artifact is None:
-        yield from ("", "", "", "", "", trial.failed)
+        yield from ("", "", "", "", "", "could not be made, see the report")
         return
     yield f"{trial.artifact.size / 1e6:.2f}"
     yield "" if trial.speed is None else f"{trial.speed.trial_ms:.2f}"
