@@ -17,6 +17,7 @@ from uniecg_export.exportable import Exportable
 from uniecg_export.gates import GateError, decide, read_overrides
 from uniecg_export.gguf_writer import Precision, quantize
 from uniecg_export.graph_precision import GRAPH_PRECISIONS, GraphPrecision, reduce_graph
+from uniecg_export.importance import read_texts, write_importance
 from uniecg_export.reference import GOLDEN_FILE, describe_artifact, sha256, write_reference
 from uniecg_export.report import write_report
 from uniecg_export.role_inputs import role_inputs
@@ -28,8 +29,11 @@ from uniecg_export.trials import Bench, Make, Trial, file_of
 from uniecg_runtime import manifest
 from uniecg_runtime.assistant import Assistant
 from uniecg_runtime.bundle import MANIFEST, Bundle
+from uniecg_runtime.machine import usable_cpus
 from uniecg_runtime.manifest import Artifact, Gate, Golden, Manifest, Override, Role
 from uniecg_runtime.verify import verify_bundle
+
+K_QUANTS = ("q6_k", "q5_k_m", "q4_k_m")
 
 Shown = Callable[[Role, str], None]
 
@@ -60,6 +64,7 @@ def export_checkpoint(
     precisions: Sequence[str] = (),
     recordings: Path | None = None,
     truth: Path | None = None,
+    texts: Path | None = None,
     most: int = MOST,
     sweep: bool = False,
     overrides: Iterable[str] = (),
@@ -70,7 +75,8 @@ def export_checkpoint(
     family: of `checkpoint.FAMILIES`, where the checkpoint does not name its own. labels, tower, generator: see
     `checkpoint.read_checkpoint`. target: of `targets.TARGETS`; each role gets the first of the target's precisions that
     passes every gate. precisions: `[ROLE=]PRECISION` instead of the target's; what its gates refuse is then refused.
-    recordings, truth, most: see `trial_set.read_trial_set`. sweep: try every precision of every role.
+    recordings, truth, most: see `trial_set.read_trial_set`. texts: a file of texts of the domain, one a line, whose
+    importance matrix the language model's k-quants are then made with. sweep: try every precision of every role.
     overrides: `gate=reason` for gates that may say no. shown: is told what is being tried.
     Everything is written beside `out`, measured, opened and replayed through the runtime, and only then moved there.
     Raises InputError for a checkpoint or option that cannot be used, GateError where an artifact is too far from the
@@ -88,7 +94,7 @@ def export_checkpoint(
             role = artifact.role
             names = (wanted[role],) if role in wanted else goal.candidates(role, _parameters(read, role))
             others = tuple(p for p in _all_precisions(role) if p not in names) if sweep else ()
-            one, found = bench.choose(role, names, _maker(bench, artifact, shown), accepted, others)
+            one, found = bench.choose(role, names, _maker(bench, artifact, texts, shown), accepted, others)
             chosen.append(one)
             trials += found
         used = decide([gate for trial in chosen for gate in trial.gates], accepted)
@@ -106,8 +112,8 @@ def _all_precisions(role: Role) -> Sequence[str]:
     return GGUF_PRECISIONS if role == "language_model" else GRAPH_PRECISIONS
 
 
-def _maker(bench: Bench, reference: Artifact, shown: Shown) -> Make:
-    """What writes an artifact of a precision beside the reference's."""
+def _maker(bench: Bench, reference: Artifact, texts: Path | None, shown: Shown) -> Make:
+    """What writes an artifact of a precision beside the reference's. texts: see `export_checkpoint`."""
     role, folder = reference.role, bench.bundle.folder
 
     def make(precision: str) -> Artifact:
@@ -116,12 +122,23 @@ def _maker(bench: Bench, reference: Artifact, shown: Shown) -> Make:
         if precision == reference.precision:
             return reference
         if role == "language_model":
-            notes = quantize(bench.bundle.path(role), path, cast(Precision, precision)).notes
+            notes = _quantize(bench.bundle.path(role), path, cast(Precision, precision), texts)
         else:
             notes = _reduce(bench, role, path, cast(GraphPrecision, precision))
         return describe_artifact(role, path, precision, reference.inputs, reference.outputs, notes)
 
     return make
+
+
+def _quantize(source: Path, path: Path, precision: Precision, texts: Path | None) -> tuple[str, ...]:
+    """Write the language model in another precision; notes on it."""
+    if texts is None or precision not in K_QUANTS:
+        return quantize(source, path, precision).notes
+    matrix = source.with_name("importance.gguf")
+    if not matrix.exists():
+        write_importance(source, read_texts(texts), matrix, threads=usable_cpus())
+    notes = quantize(source, path, precision, matrix).notes
+    return (*notes, f"Quantized with an importance matrix of the texts in {texts.name}.")
 
 
 def _reduce(bench: Bench, role: Role, path: Path, precision: GraphPrecision) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from uniecg_device.errors import BackendError, InputError
 from uniecg_runtime.backends import llama as _llama  # noqa: F401  silences llama.cpp before anything of it runs
 
 CHUNK: Final = 512  # tokens that are read together, as llama-imatrix does
+MOST_TEXT: Final = 16 << 20  # characters; a matrix needs some ten thousand tokens
 F32: Final = 0  # ggml's number of the type
 
 _library: Any = _ggml.libggml
@@ -81,6 +82,19 @@ class _Sums:
         values = np.ndarray((rows, columns), np.float32, data, strides=(inputs.nb[1], 4)).astype(np.float64)
         self.squares[name] = self.squares.get(name, 0.0) + np.square(values).sum(0)
         self.counts[name] = self.counts.get(name, 0) + rows
+
+
+def read_texts(path: Path) -> list[str]:
+    """The lines of a text file that hold anything, at most `MOST_TEXT` characters. Raises InputError."""
+    try:
+        with path.open(encoding="utf-8") as file:
+            lines = file.read(MOST_TEXT).splitlines()
+    except (OSError, ValueError) as error:
+        raise InputError(f"expected UTF-8 texts at {path}, could not read them ({error}); give a text file.") from None
+    texts = [line for line in lines if line.strip()]
+    if not texts:
+        raise InputError(f"expected a text a line in {path}, found none; give some of the model's domain.")
+    return texts
 
 
 def write_importance(model: Path, texts: Iterable[str], path: Path, *, threads: int = 1) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from uniecg_device.errors import BundleError, InputError
+from uniecg_device.errors import BundleError, InputError, UniecgError
 from uniecg_export import reference, staging
 from uniecg_export.bundle import Exported, export_checkpoint
 from uniecg_export.checkpoint import read_checkpoint
@@ -27,6 +27,9 @@ from uniecg_runtime.bundle import Bundle
 from uniecg_runtime.verify import relative_error, verify_bundle
 
 AS_TRAINED = ("float32", "f16")
+UNDECIDED = [
+    f"language_model.{kind}=random weights" for kind in ("nll", "top1", "states", "agreement", "speed", "size")
+]
 ROLES = {"encoder", "language_model", "condition", "denoiser", "decoder"}
 
 
@@ -195,6 +198,18 @@ def test_the_command_prints_its_gates_and_the_disclaimer(
     printed = capsys.readouterr().out
     assert "encoder" in printed and "not a medical device" in printed.replace("\n", " ")
     assert verify_bundle(Bundle.open(tmp_path / "bundle"))
+
+
+def test_texts_give_the_k_quants_an_importance_matrix(checkpoint: Path, tmp_path: Path) -> None:
+    (tmp_path / "domain.txt").write_text("Heart rate 72 bpm (normal).\n\nConclusion: sinus rhythm; normal ECG.\n")
+    options: dict[str, Any] = {"precisions": ("float32", "q6_k"), "most": 16, "overrides": UNDECIDED}
+    made = export_checkpoint(checkpoint, tmp_path / "bundle", texts=tmp_path / "domain.txt", **options)
+    notes = made.manifest.artifact("language_model").notes
+    assert any("importance matrix of the texts in domain.txt" in note for note in notes)
+    assert not (made.folder / "importance.gguf").exists()
+    (tmp_path / "domain.txt").write_text("\n")
+    with pytest.raises(UniecgError, match="expected a text a line"):
+        export_checkpoint(checkpoint, tmp_path / "other", texts=tmp_path / "domain.txt", **options)
 
 
 def test_an_unknown_precision_is_refused(checkpoint: Path, tmp_path: Path) -> None:

@@ -230,6 +230,9 @@ def export(
         Path | None, typer.Option("--recordings", help="Folder of ECGs to calibrate and measure with.")
     ] = None,
     truth: Annotated[Path | None, typer.Option("--truth", help="CSV: record, then 1 or 0 per label.")] = None,
+    texts: Annotated[
+        Path | None, typer.Option("--texts", help="Texts, one a line, for the k-quants' importance matrix.")
+    ] = None,
     most: Annotated[int, typer.Option("--most", min=16, help="Recordings that are used.")] = 96,
     sweep: Annotated[bool, typer.Option("--sweep", help="Try every precision of every role; slow.")] = False,
     override: Annotated[
@@ -250,6 +253,7 @@ def export(
         precisions=precision or (),
         recordings=recordings,
         truth=truth,
+        texts=texts,
         most=most,
         sweep=sweep,
         overrides=override or (),
