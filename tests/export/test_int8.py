@@ -97,7 +97,7 @@ def test_static_quantization_is_what_tensorrt_takes(graph: OpenGraph) -> None:
 
 @pytest.mark.parametrize("way", ["static", "dynamic"])
 def test_onnx_runtime_runs_every_product_in_int8(graph: OpenGraph, tmp_path: Path, way: str) -> None:
-    """It says so in the graph that it makes of the file; a product that it did not recognise would be MatMul or Gemm."""
+    """As the graph that it makes of the file says; a product that it did not recognise would be MatMul or Gemm."""
     names = {"up0", "down0", "up1", "down1"}
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
