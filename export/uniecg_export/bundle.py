@@ -60,6 +60,7 @@ def export_checkpoint(
     labels: Path | None = None,
     tower: Path | None = None,
     generator: Path | None = None,
+    with_image: bool = False,
     target: str = "cpu",
     precisions: Sequence[str] = (),
     recordings: Path | None = None,
@@ -72,9 +73,9 @@ def export_checkpoint(
 ) -> Exported:
     """Export `checkpoint` to the bundle folder `out`; a bundle that is already there is replaced.
 
-    family: of `checkpoint.FAMILIES`, where the checkpoint does not name its own. labels, tower, generator: see
-    `checkpoint.read_checkpoint`. target: of `targets.TARGETS`; each role gets the first of the target's precisions that
-    passes every gate. precisions: `[ROLE=]PRECISION` instead of the target's; what its gates refuse is then refused.
+    family: of `checkpoint.FAMILIES`, where the checkpoint does not name its own. labels, tower, generator, with_image:
+    see `checkpoint.read_checkpoint`. target: of `targets.TARGETS`; each role gets the best of the target's precisions
+    that pass every gate. precisions: `[ROLE=]PRECISION` instead of the target's; what its gates refuse is then refused.
     recordings, truth, most: see `trial_set.read_trial_set`. texts: a file of texts of the domain, one a line, whose
     importance matrix the language model's k-quants are then made with. sweep: try every precision of every role.
     overrides: `gate=reason` for gates that may say no. shown: is told what is being tried.
@@ -83,7 +84,7 @@ def export_checkpoint(
     checkpoint or loses more than its gates allow; `out` is then as it was.
     """
     goal, accepted = find_target(target), read_overrides(overrides)
-    read = read_checkpoint(checkpoint, family, labels, tower=tower, generator=generator)
+    read = read_checkpoint(checkpoint, family, labels, tower=tower, generator=generator, with_image=with_image)
     wanted = read_precisions(tuple(precisions), read.roles)
     tried = read_trial_set(recordings, read.preprocessing, truth, most)
     with staged(out) as folder, tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=folder.parent) as work:

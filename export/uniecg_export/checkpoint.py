@@ -24,6 +24,7 @@ FAMILIES = {
     "uniecg": "uniecg",
     "language_model": "language_model",
 }
+WITH_IMAGE = ("gem", "uniecg")  # families that may look at a picture of the recording beside it
 # What a checkpoint may have in a place of its own, and which families do.
 ASIDE = {"tower": ("gem", "ecg_r1", "uniecg"), "generator": ("uniecg",)}
 MAX_CONFIG_BYTES = 1 << 20
@@ -36,13 +37,15 @@ def read_checkpoint(
     *,
     tower: Path | None = None,
     generator: Path | None = None,
+    with_image: bool = False,
 ) -> Exportable:
     """Open the checkpoint at `path`, a file or a folder as its family publishes it.
 
     family: of `FAMILIES`; may be left out where a config.json beside the weights names it. labels: what a classifier's
     outputs mean, see `read_labels`. tower: the file of an ECG tower that is not in the checkpoint itself. generator:
-    the folder of the model that draws, where the checkpoint only conditions it. Raises InputError for anything that is
-    missing, damaged, or not of that family, listing the tensors that are missing or unexpected.
+    the folder of the model that draws, where the checkpoint only conditions it. with_image: the images' tower too.
+    Raises InputError for anything that is missing, damaged, or not of that family, listing the tensors that are missing
+    or unexpected.
     """
     path = Path(path)
     if not path.exists():
@@ -58,7 +61,9 @@ def read_checkpoint(
     for name in aside:
         if family not in ASIDE[name]:
             raise InputError(f"expected no --{name}, for a {family} checkpoint has none of its own; drop it.")
-    read: Exportable = module.read(path, **aside)
+    if with_image and family not in WITH_IMAGE:
+        raise InputError(f"expected no --with-image, for a {family} checkpoint looks at no images here; drop it.")
+    read: Exportable = module.read(path, **aside, **({"with_image": True} if with_image else {}))
     return read if labels is None else replace(read, classification=read_labels(labels, read))
 
 

@@ -34,6 +34,7 @@ class Exportable:
     parameters: dict[str, int]
     language: Language | None = None
     preprocessing: manifest.Preprocessing | None = None
+    picture: manifest.Picture | None = None
     classification: manifest.Classification | None = None
     generation: manifest.Generation | None = None
     trained_on: tuple[str, ...] = ()

@@ -179,6 +179,7 @@ def _describe(
         golden_sha256=sha256(folder / GOLDEN_FILE),
         golden=golden,
         preprocessing=read.preprocessing,
+        picture=read.picture,
         prompt=None if language is None else language.prompt,
         statements=None if language is None else language.statements,
         classification=read.classification,

@@ -1,4 +1,4 @@
-"""What a graph is given at work: windows of the calibrating recordings, or what passes through the generator."""
+"""What a graph is given at work: windows and pictures of recordings, or what passes through the generator."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uniecg_export.role_metrics import Reference, draw_request
+from uniecg_export.role_metrics import Reference, draw_request, pictures
 from uniecg_runtime.manifest import Role, need
 from uniecg_runtime.sampler import Denoiser
 from uniecg_runtime.signal.window import prepare_window
 
 MOST = 48  # sets of inputs
+MOST_PICTURES = 16  # a tower of images is slow and each has hundreds of patches
 REQUESTS = 8  # drawings whose inputs are looked at
 
 Inputs = dict[str, NDArray[Any]]
@@ -38,6 +39,8 @@ def role_inputs(reference: Reference, role: Role) -> list[Inputs]:
         preprocessing = need(manifest.preprocessing, "an encoder")
         windows = [prepare_window(recording, preprocessing) for recording in reference.tried.calibration[:MOST]]
         return [dict(window.inputs(manifest.artifact("encoder"))) for window in windows]
+    if role == "image_encoder":
+        return [{"image": image} for image in pictures(assistant, reference.tried.calibration[:MOST_PICTURES])]
     ear = _Overheard(assistant._graph(role))
     for k in range(REQUESTS):
         draw_request(lambda r: ear if r == role else assistant._graph(r), reference, k, seed=k + 1000)

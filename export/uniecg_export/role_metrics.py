@@ -20,14 +20,17 @@ from uniecg_runtime import drawing
 from uniecg_runtime.assistant import Assistant
 from uniecg_runtime.conversation import Dialogue
 from uniecg_runtime.drawing import Scalars
+from uniecg_runtime.formats.picture import prepare_picture
 from uniecg_runtime.manifest import Generation, Role, need
 from uniecg_runtime.sampler import Denoiser
 from uniecg_runtime.signal.measure import measure
+from uniecg_runtime.signal.window import prepare_window
 from uniecg_runtime.stopwatch import Stopwatch
 
 Floats = NDArray[np.float64]
 Asked = Recording | str
 
+PICTURES = 16  # recordings that are drawn for the image encoder
 ANSWERS = 16  # recordings whose answers are scored token by token
 ANSWER_TOKENS = 96
 DRAWINGS = 24
@@ -67,6 +70,13 @@ class Reference:
         return [self.assistant.encode(r) for r in self.tried.measuring]
 
     @cached_property
+    def pictured(self) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        """Pictures of the first recordings, and what the image encoder gives for each."""
+        graph = self.assistant._graph("image_encoder")
+        images = pictures(self.assistant, self.tried.measuring[:PICTURES])
+        return [(image, graph.run(image=image)[0]) for image in images]
+
+    @cached_property
     def probabilities(self) -> list[dict[str, float]]:
         """P(label) for each recording."""
         return _probabilities(self.assistant, self.tried)
@@ -100,6 +110,21 @@ def encoder_costs(reference: Reference, trial: Assistant) -> list[Cost]:
     worst, name = max((float(np.mean([_distance(a[k], b[k]) for a, b in pairs])), k) for k in pairs[0][0])
     costs = [Cost("encoder.cosine", f"{name}: 1 - cosine, mean of {len(pairs)} recordings", worst)]
     return costs + task_costs("encoder", reference, trial)
+
+
+def image_encoder_costs(reference: Reference, trial: Assistant) -> list[Cost]:
+    """1 - cosine of the tokens of pictures."""
+    graph = trial._graph("image_encoder")
+    lost = [_distance(tokens, graph.run(image=image)[0]) for image, tokens in reference.pictured]
+    what = f"tokens: 1 - cosine, mean of {len(lost)} pictures of recordings"
+    return [Cost("image_encoder.cosine", what, float(np.mean(lost)))]
+
+
+def pictures(assistant: Assistant, recordings: Sequence[Recording]) -> list[NDArray[np.float32]]:
+    """What the image encoder is given for each recording, (1, 3, size, size)."""
+    manifest = assistant.bundle.manifest
+    how, picture = need(manifest.preprocessing, "an encoder"), need(manifest.picture, "an image encoder")
+    return [prepare_picture(prepare_window(recording, how).recording, picture) for recording in recordings]
 
 
 def task_costs(role: Role, reference: Reference, trial: Assistant) -> list[Cost]:
@@ -303,7 +328,7 @@ def _turn(assistant: Assistant, asked: Asked) -> tuple[Dialogue, NDArray[np.floa
     return dialogue, dialogue.turn(
         prompt.first_turn_with_signal,
         prompt.interpret_question,
-        signal=seen.encoded["tokens"],
+        signal=seen.soft_tokens,
         measurements=seen.measurements,
         answer=ANSWER_TOKENS,
     )

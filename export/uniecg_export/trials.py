@@ -10,7 +10,14 @@ import msgspec
 
 from uniecg_device.errors import UniecgError
 from uniecg_export.gates import GateError, decide, gate
-from uniecg_export.role_metrics import Cost, Reference, encoder_costs, generator_costs, language_model_costs
+from uniecg_export.role_metrics import (
+    Cost,
+    Reference,
+    encoder_costs,
+    generator_costs,
+    image_encoder_costs,
+    language_model_costs,
+)
 from uniecg_export.speed import Speed, compare, memory_mb, open_role
 from uniecg_runtime.assistant import Assistant
 from uniecg_runtime.bundle import Bundle
@@ -75,6 +82,8 @@ class Bench:
         assistant = Assistant(trial, threads=self.threads)
         if role == "encoder":
             return encoder_costs(self.reference, assistant)
+        if role == "image_encoder":
+            return image_encoder_costs(self.reference, assistant)
         if role == "language_model":
             return language_model_costs(self.reference, assistant)
         return generator_costs(role, self.reference, assistant)

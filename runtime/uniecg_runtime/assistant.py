@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -17,6 +17,7 @@ from uniecg_runtime.backends.llama import LanguageModel
 from uniecg_runtime.bundle import Bundle
 from uniecg_runtime.conversation import Dialogue, OnText, Speech, read_words
 from uniecg_runtime.drawing import Scalars
+from uniecg_runtime.formats.picture import prepare_picture
 from uniecg_runtime.machine import usable_cpus
 from uniecg_runtime.manifest import Generation, Role, need
 from uniecg_runtime.reading import Asked, Seen
@@ -81,7 +82,7 @@ class Assistant:
         with self._lock:
             watch = Stopwatch()
             with watch.apart("load"):
-                dialogue = None if manifest.prompt is None else self._fresh_dialogue("encoder")
+                dialogue = None if manifest.prompt is None else self._fresh_dialogue(*self.looking)
                 self._graph("encoder")
             seen = self._look(recording, start, watch)
             text, statements, ending = "", self._classified(seen.encoded), tuple[str, ...]()
@@ -90,7 +91,7 @@ class Assistant:
                 text, ending = speech.text.strip(), _about_ending(speech, limit)
             with watch.lap("quality"):
                 quality = assess(seen.window.recording)
-            ran = self._ran("encoder", *(("language_model",) if dialogue is not None else ()))
+            ran = self._ran(*self.looking, *(("language_model",) if dialogue is not None else ()))
             return Interpretation(
                 record=recording.name,
                 text=text,
@@ -207,7 +208,7 @@ class Assistant:
         recording that cannot be used, BundleError for a bundle without an encoder.
         """
         with self._lock:
-            return self._look(recording, start, Stopwatch()).encoded
+            return self._look(recording, start, Stopwatch(), pictured=False).encoded
 
     def chat(self, recording: Recording | None = None, *, start: float = 0.0, seed: int = 0) -> Conversation:
         """A conversation, about the window of `recording` at `start` where one is given.
@@ -221,7 +222,12 @@ class Assistant:
             seen = None if recording is None else self._look(recording, start, Stopwatch())
         return Conversation(self, dialogue, seen, seed)
 
-    def _look(self, recording: Recording, start: float, watch: Stopwatch) -> Seen:
+    @property
+    def looking(self) -> tuple[Role, ...]:
+        """The roles that look at a recording: the encoder, and an image encoder where there is one."""
+        return ("encoder",) if self.bundle.manifest.picture is None else ("encoder", "image_encoder")
+
+    def _look(self, recording: Recording, start: float, watch: Stopwatch, *, pictured: bool = True) -> Seen:
         manifest = self.bundle.manifest
         with watch.lap("preprocess"):
             window = prepare_window(recording, need(manifest.preprocessing, "an encoder"), start)
@@ -232,7 +238,12 @@ class Assistant:
         names = (tensor.name for tensor in encoder.artifact.outputs)
         encoded = {name: array[0] for name, array in zip(names, outputs, strict=True)}
         text = "" if manifest.prompt is None else prompt_text(measured, manifest.prompt)
-        return Seen(window, measured, encoded, text)
+        seen = Seen(window, measured, encoded, text)
+        if not pictured or manifest.picture is None:
+            return seen
+        with watch.lap("picture"):
+            image = prepare_picture(window.recording, manifest.picture)
+            return replace(seen, pictured=self._graph("image_encoder").run(image=image)[0][0])
 
     def _classified(self, encoded: dict[str, NDArray[np.float32]]) -> dict[str, float]:
         """P(label) by the encoder's own classifier; empty where it has none."""
@@ -355,7 +366,7 @@ class Conversation:
                 recording, _ = self._assistant._draw(self._dialogue, speech.text, Scalars(), text, how)
             self._seed = (self._seed + 1) % (sampler.MAX_SEED + 1)
         manifest = self._assistant.bundle.manifest
-        looked, drew = ("encoder",) if self._seen else (), DRAWING if recording else ()
+        looked, drew = self._assistant.looking if self._seen else (), DRAWING if recording else ()
         ran = self._assistant._ran("language_model", *looked, *drew)
         return Reply(
             route="text" if recording is None else "ecg",
@@ -375,7 +386,7 @@ class Conversation:
         if seen is None:
             return self._dialogue.turn(prompt.first_turn, text)
         return self._dialogue.turn(
-            prompt.first_turn_with_signal, text, signal=seen.encoded["tokens"], measurements=seen.measurements
+            prompt.first_turn_with_signal, text, signal=seen.soft_tokens, measurements=seen.measurements
         )
 
 

@@ -174,6 +174,8 @@ def _check_fields(manifest: Manifest) -> None:
         _check_preprocessing(manifest.preprocessing)
     if "encoder" in graphs:
         _check_encoder(manifest, graphs["encoder"])
+    if manifest.picture is not None or "image_encoder" in graphs:
+        _check_picture(manifest, graphs)
     if manifest.generation is not None:
         _check_generation(manifest.generation, graphs)
 
@@ -207,6 +209,23 @@ def _check_encoder(manifest: Manifest, encoder: Artifact) -> None:
         count = len(manifest.classification.labels)
         _expect(shapes.get("logits") == (1, count), f"logits (1, {count}) of the encoder", f"{shapes}")
         _expect(len(manifest.classification.thresholds) == count, "a threshold for each label", f"{count} labels")
+
+
+def _check_picture(manifest: Manifest, graphs: dict[Role, Artifact]) -> None:
+    picture, encoder = manifest.picture, graphs.get("image_encoder")
+    if picture is None or encoder is None:
+        missing = "an image encoder, for there is a picture" if encoder is None else "a picture for the image encoder"
+        raise BundleError(f"{MANIFEST}: expected {missing}, found none; export again.")
+    beside = manifest.prompt is not None and "encoder" in graphs
+    _expect(beside, "an encoder and a language model beside the image encoder", ", ".join(graphs))
+    width, height = picture.page_inches
+    _expect(10.8 <= width <= 20 and 5 <= height <= 20, "a page of 10.8 by 5 to 20 by 20 inches", picture.page_inches)
+    _expect(72 <= picture.dpi <= 300, "72 to 300 dots per inch", picture.dpi)
+    _expect(picture.size <= 2048, "an image of at most 2048 pixels", picture.size)
+    _check_graph(encoder, 1, image=(1, 3, picture.size, picture.size))
+    (tokens,) = encoder.outputs
+    written = tokens.name == "tokens" and len(tokens.shape) == 3 and tokens.shape[0] == 1
+    _expect(written, "tokens (1, n, width) of the image encoder", f"{tokens.name} {tokens.shape}")
 
 
 def _check_generation(generation: Generation, graphs: dict[Role, Artifact]) -> None:

@@ -16,7 +16,7 @@ from uniecg_device.errors import BundleError
 SCHEMA_VERSION = 3
 
 T = TypeVar("T")
-Role = Literal["encoder", "language_model", "condition", "denoiser", "decoder"]
+Role = Literal["encoder", "image_encoder", "language_model", "condition", "denoiser", "decoder"]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]
@@ -72,6 +72,22 @@ class Preprocessing(Plain, frozen=True):
     median_seconds: Positive | None = None
     scaling: Literal["lead", "record", "minmax", "none"] = "lead"
     reference_mv: Positive | None = None
+
+
+class Picture(Plain, frozen=True):
+    """From a recording to the image encoder's input `image`, float32 (1, 3, size, size), red, green and blue.
+
+    First a page of `page_inches` (width, height) at `dpi`, drawn in `layout`: "rows" are twelve of 10 s, I on top and
+    V6 below, and under them 10 s of lead II, unfiltered, at 25 mm/s and 10 mm/mV. Then its shortest edge is resized to
+    `size` pixels, bicubic, and its centre cut out; values are divided by 255, less `mean`, over `std`.
+    """
+
+    size: Count
+    mean: tuple[float, float, float]
+    std: tuple[Positive, Positive, Positive]
+    layout: Literal["rows"] = "rows"
+    page_inches: tuple[Positive, Positive] = (11.0, 8.5)
+    dpi: Count = 200
 
 
 class Feature(Plain, frozen=True):
@@ -240,6 +256,7 @@ class Manifest(Plain, frozen=True):
     golden: tuple[Golden, ...]
     provenance: Provenance
     preprocessing: Preprocessing | None = None
+    picture: Picture | None = None
     prompt: Prompt | None = None
     statements: Statements | None = None
     classification: Classification | None = None

@@ -15,12 +15,22 @@ from uniecg_runtime.stopwatch import Stopwatch
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """A window as the encoder wrote it, soft tokens (n, width) among its outputs, and the measurements' text."""
+    """A window as the encoder wrote it, soft tokens (n, width) among its outputs, and the measurements' text.
+
+    pictured: the image encoder's soft tokens (m, width) of the same window, in a bundle that has one.
+    """
 
     window: Window
     measured: Measurements
     encoded: dict[str, NDArray[np.float32]]
     measurements: str
+    pictured: NDArray[np.float32] | None = None
+
+    @property
+    def soft_tokens(self) -> NDArray[np.float32]:
+        """What stands for the recording in a turn: the encoder's, then the image encoder's."""
+        tokens = self.encoded["tokens"]
+        return tokens if self.pictured is None else np.concatenate([tokens, self.pictured])
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,7 +71,7 @@ class Asked:
         return self.dialogue.turn(
             prompt.first_turn_with_signal,
             prompt.interpret_question if self.question is None else self.question,
-            signal=self.seen.encoded["tokens"],
+            signal=self.seen.soft_tokens,
             measurements=self.seen.measurements,
             answer=limit,
         )

@@ -2,11 +2,11 @@
 
 Facts: lanxiang1017/GEM at c8a580faae819c57c008e94fa080f5d3c6881769 (Apache-2.0). A checkpoint is a LLaVA folder:
 config.json and safetensors shards. The ECG tower may lie in the shards or in a file of its own, which config.json
-names by somebody's absolute path. The second projector is the images'; the CLIP tower and `image_newline` are only for
-images and set aside.
+names by somebody's absolute path. The second projector is the images'; their CLIP tower is set aside unless it is
+asked for, and `image_newline`, which only tiled images need, always.
 
-In: (1,12,5000) mV at 500 Hz, as ecg_coca says.
-Out: (1,101,4096) embeddings for the language model, in front of the images' where `<image>` stood.
+In: (1,12,5000) mV at 500 Hz, as ecg_coca says; with image also a picture of it, as clip_vision says.
+Out: (1,101,4096) embeddings for the language model, in front of the image's (1,576,4096) where `<image>` stood.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from torch import Tensor, nn
 
 from uniecg_device.errors import InputError
 from uniecg_export.exportable import RESEARCH, Exportable, count_parameters
-from uniecg_export.families import ecg_coca, parts
+from uniecg_export.families import clip_vision, ecg_coca, parts
 from uniecg_export.families.ecg_coca import EcgCocaConfig, EcgTower, Shapes, draw_signal
-from uniecg_export.families.folder import bounds, build, lengths, open_folder, preprocessing, refuse, shapes
+from uniecg_export.families.folder import Held, bounds, build, lengths, open_folder, preprocessing, refuse, shapes
 from uniecg_export.families.parts import Fields, Parts, Table, count, text
 from uniecg_export.gguf_vocabulary import Vocabulary, prepare_text
 from uniecg_export.hf_language_model import Geometry
 from uniecg_export.language import Language, read_tokenizers
 from uniecg_export.onnx_graphs import Source
-from uniecg_runtime.manifest import Prompt
+from uniecg_runtime.manifest import Picture, Prompt
 
 T = TypeVar("T")
 SYSTEM = (
@@ -137,6 +137,26 @@ def sources(encoder: Encoder) -> tuple[Source, ...]:
     return (Source("encoder", encoder, draw_signal(encoder.config.tower), ("tokens",)),)
 
 
+def image_source(found: Parts[Held], config: GemConfig, fields: Fields, where: Path) -> tuple[Source, Picture]:
+    """The images' tower with the projector that both share, and the picture that it takes. Raises InputError."""
+    held = clip_vision.own_names(found.vision_tower)
+    seen = clip_vision.config_from(fields, shapes(held))
+    if seen.width != config.mm_hidden_size:
+        raise InputError(
+            f"expected an images' tower as wide as mm_hidden_size {config.mm_hidden_size} in {where}, found "
+            f"{seen.width}; take the config.json that belongs to the checkpoint."
+        )
+
+    def make() -> clip_vision.ImageEncoder:
+        shared = projector(config.mm_projector_type, config.mm_hidden_size, config.hidden_size)
+        return clip_vision.ImageEncoder(seen, shared)
+
+    named = {f"vision_tower.{name}": value for name, value in held.items()}
+    named |= {name: value for name, value in found.projectors.items() if name.startswith("mm_projector.")}
+    encoder = clip_vision.without_unused(build(make, named, where))
+    return clip_vision.source(encoder), clip_vision.picture(seen)
+
+
 def prompt(vocabulary: Vocabulary, geometry: Geometry) -> Prompt:
     """The published conversation, `llava_v1`. Text on each side of the ECG is a text of its own to the tokenizer."""
     begin, end = bounds(vocabulary, geometry)
@@ -167,10 +187,11 @@ def language_model_fields(fields: Fields) -> dict[str, Any]:
     return {**fields, "model_type": str(fields.get("model_type")).removeprefix("llava_")}
 
 
-def read(path: Path, tower: Path | None = None) -> Exportable:
+def read(path: Path, tower: Path | None = None, with_image: bool = False) -> Exportable:
     """Open a checkpoint folder. tower: the ECG tower's own file, where the shards have none.
 
-    Raises InputError for anything else, listing the tensors that are missing or unexpected.
+    with_image: the images' tower too. Raises InputError for anything else, listing the tensors that are missing or
+    unexpected.
     """
     folder = open_folder(path, tower)
     found = folder.parts(TABLE)
@@ -178,7 +199,10 @@ def read(path: Path, tower: Path | None = None) -> Exportable:
     refuse(path, *differences(found, config))
     model = folder.language_model(found, language_model_fields(folder.fields))
     tokenizer, vocabulary = read_tokenizers(path, model.geometry.vocabulary)
-    graphs = sources(build(lambda: Encoder(config), found.encoder, path))
+    graphs, picture = sources(build(lambda: Encoder(config), found.encoder, path)), None
+    if with_image:
+        seeing, picture = image_source(found, config, folder.fields, path)
+        graphs = (*graphs, seeing)
     return Exportable(
         family="gem",
         name="gem",
@@ -191,4 +215,5 @@ def read(path: Path, tower: Path | None = None) -> Exportable:
         parameters=count_parameters(graphs) | {"language_model": model.parameters},
         language=Language(model, tokenizer, vocabulary, prompt(vocabulary, model.geometry)),
         preprocessing=preprocessing(config.tower),
+        picture=picture,
     )

@@ -192,12 +192,13 @@ def sources(encoder: gem.Encoder, aligned: AlignedCondition, outputs: tuple[str,
     return (*gem.sources(encoder), Source("condition", aligned, draw, outputs))
 
 
-def read(path: Path, tower: Path | None = None, generator: Path | None = None) -> Exportable:
+def read(path: Path, tower: Path | None = None, generator: Path | None = None, with_image: bool = False) -> Exportable:
     """Open a checkpoint folder and the generator that it draws with.
 
     tower: the ECG tower's own file, where the shards have none. generator: the folder of a published DiffuSETS, whose
-    text embedding the `[ECG]` states take the place of. Raises InputError for anything else, listing the tensors that
-    are missing or unexpected, and for a generator whose text is of another width.
+    text embedding the `[ECG]` states take the place of. with_image: the images' tower too. Raises InputError for
+    anything else, listing the tensors that are missing or unexpected, and for a generator whose text is of another
+    width.
     """
     folder = open_folder(path, tower)
     found = folder.parts(table(text(_stated(folder.fields), "prefix", UniEcgConfig.prefix)))
@@ -222,7 +223,10 @@ def read(path: Path, tower: Path | None = None, generator: Path | None = None) -
     encoder = build(lambda: gem.Encoder(config.gem), found.encoder, path)
     align = build(lambda: alignment(config), found.alignment, path)
     aligned = AlignedCondition(config, align, condition.module).eval()
-    graphs = (*sources(encoder, aligned, condition.outputs), *others)
+    graphs, picture = (*sources(encoder, aligned, condition.outputs), *others), None
+    if with_image:
+        seeing, picture = gem.image_source(found, config.gem, folder.fields, path)
+        graphs = (*graphs, seeing)
     generation = need(drawing.generation, "a generation part")
     return Exportable(
         family="uniecg",
@@ -236,5 +240,6 @@ def read(path: Path, tower: Path | None = None, generator: Path | None = None) -
         parameters=count_parameters(graphs) | {"language_model": model.parameters},
         language=Language(model, tokenizer, vocabulary, gem.prompt(vocabulary, model.geometry)),
         preprocessing=preprocessing(config.gem.tower),
+        picture=picture,
         generation=msgspec.structs.replace(generation, token=config.token, token_count=config.token_count),
     )

@@ -21,6 +21,8 @@ Backend = Literal["cpu", "cuda", "tensorrt"]
 
 BACKENDS: Final[tuple[Backend, ...]] = get_args(Backend)
 ALL_LAYERS: Final = -1
+# What is as wide as the language model: by role, an input or output.
+SHARED: Final = (("encoder", "tokens"), ("image_encoder", "tokens"), ("condition", "states"))
 
 
 class RoleGraph(Protocol):
@@ -81,11 +83,10 @@ def open_language_model(bundle: Bundle, backend: Backend = "cpu", threads: int =
 
 
 def _check_widths(bundle: Bundle, width: int) -> None:
-    """The encoder writes into, and the condition reads from, the language model's space."""
+    """The encoders write into, and the condition reads from, the language model's space."""
     for artifact in bundle.manifest.artifacts:
         for tensor in (*artifact.inputs, *artifact.outputs):
-            shared = (artifact.role, tensor.name) in (("encoder", "tokens"), ("condition", "states"))
-            if shared and tensor.shape[-1] != width:
+            if (artifact.role, tensor.name) in SHARED and tensor.shape[-1] != width:
                 raise BundleError(
                     f"expected {artifact.role} to be {width} wide as the language model, found {tensor.name} "
                     f"{tensor.shape}; export the bundle again."

@@ -220,6 +220,9 @@ def export(
     labels: Annotated[Path | None, typer.Option("--labels", help="What a classifier gives: one label a line.")] = None,
     tower: Annotated[Path | None, typer.Option("--tower", help="File of an ECG tower that is not in it.")] = None,
     generator: Annotated[Path | None, typer.Option("--generator", help="Folder of what draws for it.")] = None,
+    with_image: Annotated[
+        bool, typer.Option("--with-image", help="The images' tower too: a picture of the ECG is shown beside it.")
+    ] = False,
     target: Annotated[
         str, typer.Option("--target", help="Where it is to run: cpu, cpu-arm, jetson-orin, jetson-thor, rtx.")
     ] = "cpu",
@@ -249,6 +252,7 @@ def export(
         labels=labels,
         tower=tower,
         generator=generator,
+        with_image=with_image,
         target=target,
         precisions=precision or (),
         recordings=recordings,

@@ -29,7 +29,7 @@ def run(profile: str, port: str, opening: Opening, limits: Limits, *, as_json: b
     from uniecg_runtime.stream import stream
 
     assistant = opening.assistant()
-    assistant.load("encoder")  # a backend that does not run here is known now, not a window later
+    assistant.load(*assistant.looking)  # a backend that does not run here is known now, not a window later
     with open_device(profile, port) as device:
         events = stream(
             device,

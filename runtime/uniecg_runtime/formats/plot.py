@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageDraw import ImageDraw
 
+Colour = tuple[int, int, int]
+
 LOW_HZ, HIGH_HZ = 0.5, 40.0
 MM_PER_S, MM_PER_MV = 25.0, 10.0
 _PAGE = (297.0, 210.0)  # mm
@@ -47,29 +49,26 @@ class _Strip:
     baseline: float
 
 
-class _Page:
-    """A canvas measured in millimetres."""
+class Page:
+    """A canvas measured in millimetres, drawn `finer` times as fine as `size` is in dots."""
 
-    def __init__(self, dpi: int) -> None:
+    def __init__(self, mm: tuple[float, float], dpi: int, finer: int, paper: Colour) -> None:
         from PIL import Image
         from PIL.ImageDraw import Draw
 
-        finer = max(600 // dpi, 1) if dpi > 200 else 3  # a canvas of at most 105 MB
         self.per_mm = dpi * finer / 25.4
-        self.size = (round(_PAGE[0] / 25.4 * dpi), round(_PAGE[1] / 25.4 * dpi))
+        self.size = (round(mm[0] / 25.4 * dpi), round(mm[1] / 25.4 * dpi))
         large = (self.size[0] * finer, self.size[1] * finer)
-        self.image: Image.Image = Image.new("RGB", large, _PAPER)
+        self.image: Image.Image = Image.new("RGB", large, paper)
         self.draw: ImageDraw = Draw(self.image)
 
-    def line(self, points: NDArray[np.float64], colour: tuple[int, int, int], width_mm: float) -> None:
+    def line(self, points: NDArray[np.float64], colour: Colour, width_mm: float) -> None:
         """A polyline through points (n, 2) in mm."""
         width = max(round(width_mm * self.per_mm), 1)
         flat = (points * self.per_mm).ravel().tolist()
         self.draw.line(flat, fill=colour, width=width, joint="curve")
 
-    def text(
-        self, x: float, y: float, text: str, height_mm: float, colour: tuple[int, int, int] = _INK, anchor: str = "ls"
-    ) -> None:
+    def text(self, x: float, y: float, text: str, height_mm: float, colour: Colour = _INK, anchor: str = "ls") -> None:
         """Text with its anchor at x, y; height_mm is the font's em."""
         from PIL import ImageFont
 
@@ -102,7 +101,8 @@ def plot_paper(
         raise InputError(f"ECG paper is drawn to a .png file, not to {file.name}.")
     if not 72 <= dpi <= 600:
         raise InputError(f"dpi must lie between 72 and 600, not {dpi}.")
-    page = _Page(dpi)
+    finer = max(600 // dpi, 1) if dpi > 200 else 3  # a canvas of at most 105 MB
+    page = Page(_PAGE, dpi, finer, _PAPER)
     _draw_grid(page)
     if recording.synthetic:
         _draw_watermark(page)
@@ -156,7 +156,7 @@ def _layout(leads: tuple[str, ...]) -> list[_Strip]:
     return [*strips, _Strip(rhythm, 0, _SECONDS, left, top + 3.5 * _ROW_MM)]
 
 
-def _draw_grid(page: _Page) -> None:
+def _draw_grid(page: Page) -> None:
     left, top, right, bottom = _GRID
     for every, colour, width in ((1.0, _FINE, 0.10), (5.0, _COARSE, 0.16)):
         for x in np.arange(left, right + 0.01, every):
@@ -165,7 +165,7 @@ def _draw_grid(page: _Page) -> None:
             page.line(np.array([[left, y], [right, y]]), colour, width)
 
 
-def _draw_watermark(page: _Page) -> None:
+def _draw_watermark(page: Page) -> None:
     """A large word along the diagonal, light enough to read the traces through."""
     from PIL import Image, ImageDraw, ImageFont
 
@@ -177,7 +177,7 @@ def _draw_watermark(page: _Page) -> None:
     page.image.paste(_MARK, (0, 0), mask)
 
 
-def _draw_strip(page: _Page, strip: _Strip, leads: tuple[str, ...], signal: NDArray[np.float32], fs: float) -> None:
+def _draw_strip(page: Page, strip: _Strip, leads: tuple[str, ...], signal: NDArray[np.float32], fs: float) -> None:
     tick = np.array([[strip.x, strip.baseline - 3.0], [strip.x, strip.baseline + 3.0]])
     if strip.begin > 0:  # where one lead gives way to the next
         page.line(tick, _INK, 0.25)
@@ -186,7 +186,7 @@ def _draw_strip(page: _Page, strip: _Strip, leads: tuple[str, ...], signal: NDAr
     trace = signal[leads.index(strip.lead), first:end] if known else np.empty(0, np.float32)
     x = strip.x + np.arange(len(trace)) / fs * MM_PER_S
     y = np.clip(strip.baseline - trace * MM_PER_MV, _GRID[1], _GRID[3])
-    for run in _runs(np.isfinite(trace)):
+    for run in runs(np.isfinite(trace)):
         if run.stop - run.start > 1:
             page.line(np.stack([x[run], y[run]], axis=1), _INK, 0.32)
     blank = not np.isfinite(trace).any()
@@ -194,12 +194,13 @@ def _draw_strip(page: _Page, strip: _Strip, leads: tuple[str, ...], signal: NDAr
     page.text(strip.x + 1.5, strip.baseline - 13.5, label, 4.4, _GREY if blank else _INK)
 
 
-def _runs(valid: NDArray[np.bool_]) -> list[slice]:
+def runs(valid: NDArray[np.bool_]) -> list[slice]:
+    """Stretches of True."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], valid, [False]]).astype(np.int8)))
     return [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def _draw_calibration(page: _Page, baseline: float, scaled: bool) -> None:
+def _draw_calibration(page: Page, baseline: float, scaled: bool) -> None:
     """1 mV for 200 ms, as a machine draws it; nothing where the scale is lost."""
     if not scaled:
         return
@@ -209,7 +210,7 @@ def _draw_calibration(page: _Page, baseline: float, scaled: bool) -> None:
     page.line(np.stack([x + across, baseline - up], axis=1), _INK, 0.32)
 
 
-def _draw_words(page: _Page, recording: Recording, title: str, lines: Sequence[str]) -> None:
+def _draw_words(page: Page, recording: Recording, title: str, lines: Sequence[str]) -> None:
     left, right = _GRID[0], _GRID[2]
     page.text(left, 14.0, _fitted(title or recording.name or "ECG", 60), 6.0)
     facts = [f"{recording.age:.0f} years" if recording.age is not None else "", recording.sex or ""]
