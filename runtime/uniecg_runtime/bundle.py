@@ -26,6 +26,7 @@ MAX_MANIFEST_BYTES: Final = 4 << 20
 MAX_GOLDEN_BYTES: Final = 64 << 20
 MAX_CONTEXT: Final = 1 << 17
 MAX_ELEMENTS: Final = 1 << 24  # of one tensor; a 12-lead minute at 500 Hz has 360,000
+MAX_PAGE_DOTS: Final = 4_000_000  # drawn three times as fine, as a picture for the image encoder
 _BUILT_IN_FOLDER: Final = Path(__file__).parent / "bundles"
 
 
@@ -220,7 +221,8 @@ def _check_picture(manifest: Manifest, graphs: dict[Role, Artifact]) -> None:
     _expect(beside, "an encoder and a language model beside the image encoder", ", ".join(graphs))
     width, height = picture.page_inches
     _expect(10.8 <= width <= 20 and 5 <= height <= 20, "a page of 10.8 by 5 to 20 by 20 inches", picture.page_inches)
-    _expect(72 <= picture.dpi <= 300, "72 to 300 dots per inch", picture.dpi)
+    dots = width * height * picture.dpi**2
+    _expect(picture.dpi >= 72 and dots <= MAX_PAGE_DOTS, f"a page of at most {MAX_PAGE_DOTS} dots", f"{dots:g}")
     _expect(picture.size <= 2048, "an image of at most 2048 pixels", picture.size)
     _check_graph(encoder, 1, image=(1, 3, picture.size, picture.size))
     (tokens,) = encoder.outputs
