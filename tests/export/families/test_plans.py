@@ -12,7 +12,9 @@ torch = pytest.importorskip("torch", reason="needs the extra `export`")
 from golden import Golden  # noqa: E402
 from uniecg_device.errors import BackendError  # noqa: E402
 from uniecg_export.checkpoint import read_checkpoint  # noqa: E402
-from uniecg_export.onnx_graphs import export_graph  # noqa: E402
+from uniecg_export.families import clip_vision, diffusets, ecg_r1, gem, uniecg  # noqa: E402
+from uniecg_export.families.ecg_coca import EcgCocaConfig  # noqa: E402
+from uniecg_export.onnx_graphs import Source, export_graph  # noqa: E402
 from uniecg_export.tensorrt_build import build_plan, find_tensorrt  # noqa: E402
 
 TARGETS = (86, 89, 121)
@@ -43,16 +45,45 @@ def published(name: str, folder: Path) -> tuple[Path, str]:
     return path, family
 
 
+def beside_a_language_model(name: str) -> tuple[Source, ...]:
+    """The graphs that GEM, ECG-R1 and UniECG have beside their language model, at published shapes."""
+    if name == "gem":
+        return gem.sources(gem.Encoder(gem.GemConfig()).eval())
+    if name == "ecg_r1":
+        return ecg_r1.sources(ecg_r1.Encoder(ecg_r1.EcgR1Config()).eval())
+    if name == "uniecg_condition":
+        config = uniecg.UniEcgConfig(token_count=8, layers=(4096, "gelu", 1536))
+        drawing = diffusets.sources(diffusets.Diffusets(diffusets.DiffusetsConfig()).eval())[0]
+        aligned = uniecg.AlignedCondition(config, uniecg.alignment(config), drawing.module).eval()
+        small = gem.Encoder(gem.GemConfig(EcgCocaConfig(layers=1)))
+        return uniecg.sources(small, aligned, drawing.outputs)[1:]
+    # CLIP ViT-L/14-336 with two of its twenty-four equal layers
+    seen = clip_vision.ClipVisionConfig(1024, 2, 4096, 14, 336, 2)
+    return (clip_vision.source(clip_vision.ImageEncoder(seen, gem.projector("mlp2x_gelu", 1024, 4096)).eval()),)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["gem", "ecg_r1", "uniecg_condition", "image_encoder"])
+def test_what_stands_beside_a_language_model_builds_for_every_target(name: str, tmp_path: Path) -> None:
+    build_all(beside_a_language_model(name), name, tmp_path)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*PUBLISHED, "diffusets_unet_1536", "diffusets_unet_8192"])
 def test_the_graphs_build_for_every_target(name: str, tmp_path: Path) -> None:
+    build_all(read_checkpoint(*published(name, tmp_path)).sources, name, tmp_path)
+
+
+def build_all(sources: tuple[Source, ...], name: str, folder: Path) -> None:
     try:
         find_tensorrt("tensorrt_rtx")
     except BackendError as error:
         pytest.skip(f"NO TENSORRT: {error}")
-    for source in read_checkpoint(*published(name, tmp_path)).sources:
-        onnx, plan = tmp_path / f"{source.role}.onnx", tmp_path / f"{source.role}.plan"
+    for source in sources:
+        onnx, plan = folder / f"{source.role}.onnx", folder / f"{source.role}.plan"
         export_graph(source, onnx, name)
         built = build_plan(onnx, plan, sms=TARGETS, precision="fp32", flavour="tensorrt_rtx")
         assert built.key.sms == TARGETS
         assert plan.stat().st_size == built.size > 100_000
+        onnx.unlink()
+        plan.unlink()
