@@ -93,7 +93,7 @@ def accuracy(assistant: Assistant) -> list[Figure]:
 def signal_use(assistant: Assistant) -> list[Figure]:
     """Does the language model read the soft tokens? The same prompts with another record's tokens, and with zeros."""
     pairs = list(fold_nine())[::2]
-    looks = [assistant._look(recording, 0.0, _quiet()) for recording, _ in pairs]
+    looks = [assistant.look(recording, 0.0, _quiet()) for recording, _ in pairs]
     labels, known = np.stack([a.labels for _, a in pairs]), np.stack([a.known for _, a in pairs]) > 0
     variants = {
         "own": looks,
@@ -207,7 +207,7 @@ def xqrs_rate(recording: Recording, lead: str = "II") -> float | None:
 def _answer(assistant: Assistant, seen: Any) -> tuple[str, dict[str, float]]:
     from uniecg_runtime.reading import Asked
 
-    asked = Asked(assistant._fresh_dialogue(), seen, None)
+    asked = Asked(assistant.fresh_dialogue(), seen, None)
     speech, statements = asked.answer(256, None, _quiet())
     return speech.text, statements
 

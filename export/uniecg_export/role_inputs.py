@@ -41,8 +41,8 @@ def role_inputs(reference: Reference, role: Role) -> list[Inputs]:
         return [dict(window.inputs(manifest.artifact("encoder"))) for window in windows]
     if role == "image_encoder":
         return [{"image": image} for image in pictures(assistant, reference.tried.calibration[:MOST_PICTURES])]
-    ear = _Overheard(assistant._graph(role))
+    ear = _Overheard(assistant.graph(role))
     for k in range(REQUESTS):
-        draw_request(lambda r: ear if r == role else assistant._graph(r), reference, k, seed=k + 1000)
+        draw_request(lambda r: ear if r == role else assistant.graph(r), reference, k, seed=k + 1000)
     spread = np.linspace(0, len(ear.heard) - 1, min(MOST, len(ear.heard))).round().astype(int)
     return [ear.heard[i] for i in spread]

@@ -72,7 +72,7 @@ class Reference:
     @cached_property
     def pictured(self) -> list[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         """Pictures of the first recordings, and what the image encoder gives for each."""
-        graph = self.assistant._graph("image_encoder")
+        graph = self.assistant.graph("image_encoder")
         images = pictures(self.assistant, self.tried.measuring[:PICTURES])
         return [(image, graph.run(image=image)[0]) for image in images]
 
@@ -114,7 +114,7 @@ def encoder_costs(reference: Reference, trial: Assistant) -> list[Cost]:
 
 def image_encoder_costs(reference: Reference, trial: Assistant) -> list[Cost]:
     """1 - cosine of the tokens of pictures."""
-    graph = trial._graph("image_encoder")
+    graph = trial.graph("image_encoder")
     lost = [_distance(tokens, graph.run(image=image)[0]) for image, tokens in reference.pictured]
     what = f"tokens: 1 - cosine, mean of {len(lost)} pictures of recordings"
     return [Cost("image_encoder.cosine", what, float(np.mean(lost)))]
@@ -235,7 +235,7 @@ def _root(matrix: Floats) -> Floats:
 
 def _drawings(assistant: Assistant, told: Reference, first_seed: int) -> list[Recording]:
     """What an assistant's generator draws for each request."""
-    return [draw_request(assistant._graph, told, k, first_seed + k) for k in range(DRAWINGS)]
+    return [draw_request(assistant.graph, told, k, first_seed + k) for k in range(DRAWINGS)]
 
 
 def draw_request(graph: Callable[[Role], Denoiser], told: Reference, k: int, seed: int) -> Recording:
@@ -293,7 +293,7 @@ def _request(k: int) -> str:
 
 def _states(assistant: Assistant, text: str) -> NDArray[np.float32]:
     """Hidden states at the drawing tokens for a request, (1, token_count, width); the line itself is not written."""
-    dialogue = assistant._fresh_dialogue()
+    dialogue = assistant.fresh_dialogue()
     dialogue.turn(dialogue.prompt.first_turn, text, forced=dialogue.prompt.draw_prefix)
     return dialogue.draw()
 
@@ -320,11 +320,11 @@ def _forced(assistant: Assistant, asked: Asked, ids: NDArray[np.int64]) -> NDArr
 
 def _turn(assistant: Assistant, asked: Asked) -> tuple[Dialogue, NDArray[np.float32]]:
     """A fresh dialogue that was asked to interpret a recording, or a question, and the logits of its first token."""
-    dialogue = assistant._fresh_dialogue()
+    dialogue = assistant.fresh_dialogue()
     prompt = dialogue.prompt
     if isinstance(asked, str):
         return dialogue, dialogue.turn(prompt.first_turn, asked, answer=ANSWER_TOKENS)
-    seen = assistant._look(asked, 0.0, Stopwatch())
+    seen = assistant.look(asked, 0.0, Stopwatch())
     return dialogue, dialogue.turn(
         prompt.first_turn_with_signal,
         prompt.interpret_question,

@@ -55,9 +55,9 @@ class Assistant:
         with self._lock:
             for role in roles:
                 if role != "language_model":
-                    self._graph(role)
+                    self.graph(role)
             if self.bundle.manifest.prompt is not None:
-                self._fresh_dialogue()
+                self.fresh_dialogue()
 
     def interpret(
         self,
@@ -82,9 +82,9 @@ class Assistant:
         with self._lock:
             watch = Stopwatch()
             with watch.apart("load"):
-                dialogue = None if manifest.prompt is None else self._fresh_dialogue(*self.looking)
-                self._graph("encoder")
-            seen = self._look(recording, start, watch)
+                dialogue = None if manifest.prompt is None else self.fresh_dialogue(*self.looking)
+                self.graph("encoder")
+            seen = self.look(recording, start, watch)
             text, statements, ending = "", self._classified(seen.encoded), tuple[str, ...]()
             if dialogue is not None:
                 speech, statements = Asked(dialogue, seen, question).answer(limit, on_text, watch)
@@ -135,7 +135,7 @@ class Assistant:
         with self._lock:
             watch = Stopwatch()
             with watch.apart("load"):
-                dialogue = self._fresh_dialogue(*DRAWING)
+                dialogue = self.fresh_dialogue(*DRAWING)
             prompt = dialogue.prompt
             request = f"{text.strip()}, {given.words()}" if given != Scalars() and text.strip() else text
             with watch.lap("prefill"):
@@ -169,7 +169,7 @@ class Assistant:
             watch = Stopwatch()
             with watch.apart("load"):
                 for role in DRAWING:
-                    self._graph(role)
+                    self.graph(role)
             with watch.lap("draw"):
                 states = {"text": embedding.astype(np.float32).reshape(1, 1, width)}
                 recording = self._drawn(states, given, "", text, how)
@@ -208,7 +208,7 @@ class Assistant:
         recording that cannot be used, BundleError for a bundle without an encoder.
         """
         with self._lock:
-            return self._look(recording, start, Stopwatch(), pictured=False).encoded
+            return self.look(recording, start, Stopwatch(), pictured=False).encoded
 
     def chat(self, recording: Recording | None = None, *, start: float = 0.0, seed: int = 0) -> Conversation:
         """A conversation, about the window of `recording` at `start` where one is given.
@@ -217,9 +217,9 @@ class Assistant:
         """
         sampler.check_options(1, seed, 1.0)
         with self._lock:
-            shared = self._fresh_dialogue()
+            shared = self.fresh_dialogue()
             dialogue = Dialogue(shared.model.another(), shared.words, shared.prompt, shared.generation)
-            seen = None if recording is None else self._look(recording, start, Stopwatch())
+            seen = None if recording is None else self.look(recording, start, Stopwatch())
         return Conversation(self, dialogue, seen, seed)
 
     @property
@@ -227,13 +227,17 @@ class Assistant:
         """The roles that look at a recording: the encoder, and an image encoder where there is one."""
         return ("encoder",) if self.bundle.manifest.picture is None else ("encoder", "image_encoder")
 
-    def _look(self, recording: Recording, start: float, watch: Stopwatch, *, pictured: bool = True) -> Seen:
+    def look(self, recording: Recording, start: float, watch: Stopwatch, *, pictured: bool = True) -> Seen:
+        """The window at `start` seconds as the encoders write it. pictured: let an image encoder look too.
+
+        For who runs the parts one by one, as the exporter's gates do; takes no lock.
+        """
         manifest = self.bundle.manifest
         with watch.lap("preprocess"):
             window = prepare_window(recording, need(manifest.preprocessing, "an encoder"), start)
             measured = measure(window.recording)
         with watch.lap("encode"):
-            encoder = self._graph("encoder")
+            encoder = self.graph("encoder")
             outputs = encoder.run(**window.inputs(encoder.artifact))
         names = (tensor.name for tensor in encoder.artifact.outputs)
         encoded = {name: array[0] for name, array in zip(names, outputs, strict=True)}
@@ -243,7 +247,7 @@ class Assistant:
             return seen
         with watch.lap("picture"):
             image = prepare_picture(window.recording, manifest.picture)
-            return replace(seen, pictured=self._graph("image_encoder").run(image=image)[0][0])
+            return replace(seen, pictured=self.graph("image_encoder").run(image=image)[0][0])
 
     def _classified(self, encoded: dict[str, NDArray[np.float32]]) -> dict[str, float]:
         """P(label) by the encoder's own classifier; empty where it has none."""
@@ -267,7 +271,7 @@ class Assistant:
         """Run the generator on the condition's inputs; the recording says what it is."""
         generation = self._generation()
         signal = drawing.draw(
-            self._graph, generation, given, scalars, steps=how.steps, seed=how.seed, guidance=how.guidance
+            self.graph, generation, given, scalars, steps=how.steps, seed=how.seed, guidance=how.guidance
         )
         manifest = self.bundle.manifest
         comments = (
@@ -304,15 +308,16 @@ class Assistant:
             raise InputError(f"expected at least 1 new token, found {max_new_tokens}; the bundle allows {most}.")
         return most if max_new_tokens is None else min(most, max_new_tokens)
 
-    def _graph(self, role: Role) -> RoleGraph:
+    def graph(self, role: Role) -> RoleGraph:
+        """The graph of a role, loaded when first asked for. Raises BackendError where it cannot run here."""
         if role not in self._graphs:
             self._graphs[role] = open_graph(self.bundle, role, self.backend, self.threads)
         return self._graphs[role]
 
-    def _fresh_dialogue(self, *roles: Role) -> Dialogue:
+    def fresh_dialogue(self, *roles: Role) -> Dialogue:
         """The assistant's own dialogue, what was said before forgotten; the graphs of `roles` loaded."""
         for role in roles:
-            self._graph(role)
+            self.graph(role)
         if self._dialogue is None:
             manifest = self.bundle.manifest
             prompt = need(manifest.prompt, "a language model")

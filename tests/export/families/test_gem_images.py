@@ -128,7 +128,7 @@ def test_a_bundle_with_image_reads_a_recording_by_both(made: Exported, recording
     assert seen is not None and seen.pictured is not None
     window = prepare_window(recording, need(bundle.manifest.preprocessing, "preprocessing"))
     image = prepare_picture(window.recording, picture)
-    np.testing.assert_array_equal(seen.pictured, assistant._graph("image_encoder").run(image=image)[0][0])
+    np.testing.assert_array_equal(seen.pictured, assistant.graph("image_encoder").run(image=image)[0][0])
     np.testing.assert_array_equal(seen.soft_tokens, [*seen.encoded["tokens"], *seen.pictured])
     assert assistant.encode(recording)["tokens"].shape == (101, WIDTH)
 
