@@ -21,7 +21,6 @@ def test_it_measures_both_graphs_and_a_drawing(tmp_path: Path, capsys: pytest.Ca
     assert found["largest_difference"] < 1e-5
     runs = {name: each["runs"] for name, each in found["ms"].items()}
     assert runs == {"folded": 5, "unfolded": 5, "condition": 1, "decoder": 1, "drawing": 1}
-    assert found["ms"]["drawing"]["median"] > 40 * found["ms"]["folded"]["median"] * 0.5  # of 50 steps
     ratio = found["unfolded_by_folded"]
     assert ratio["low"] <= ratio["value"] <= ratio["high"]
     said = capsys.readouterr().out
