@@ -22,7 +22,7 @@ import logging
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -116,7 +116,7 @@ def measure(options: argparse.Namespace, width: int, folder: Path) -> dict[str, 
     one = {"folded": partial(graphs["denoiser"].run, **step), "unfolded": partial(unfolded.run, **given)}
     steps = take_turns(one, options.runs, clock=clock)
     draw = partial(Assistant(bundle, threads=threads).generate, "", sex="male", age=72, heart_rate=64)
-    whole = {
+    whole: dict[str, Callable[[], object]] = {
         "condition": partial(graphs["condition"].run, **asked),
         "decoder": partial(graphs["decoder"].run, latent=given["latent"]),
         "drawing": partial(draw, embedding=given["text"].reshape(-1)),
