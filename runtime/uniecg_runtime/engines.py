@@ -30,13 +30,14 @@ AHEAD_OF_TIME: Final = "ahead-of-time"  # in place of a GPU's name: built for an
 REBUILD: Final = "run `uniecg build-engine BUNDLE` on this machine"
 MAX_KEY_BYTES: Final = 64 << 10
 MAX_PLAN_BYTES: Final = 4 << 30
-# What an artifact's precision, as the exporter names it, computes in. int8_dynamic and 4-bit weights have no plan.
+# What an artifact's precision, as the exporter names it, computes in. int8_dynamic has no plan.
 _PRECISIONS: Final[dict[str, Precision]] = {
     "float32": "fp32",
     "float16_weights": "fp32",
     "float16": "fp16",
     "bfloat16": "bf16",
     "int8_qdq": "int8",
+    "int4_weights": "fp32",
 }
 
 

@@ -176,6 +176,7 @@ def test_a_key_is_for_one_graph_on_one_gpu(bundle: Bundle) -> None:
 def test_a_graphs_precision_is_its_plans(bundle: Bundle) -> None:
     artifact = bundle.manifest.artifact("encoder")
     assert plan_precision(artifact) == "fp32"
+    assert plan_precision(msgspec.structs.replace(artifact, precision="int4_weights")) == "fp32"
     with pytest.raises(BackendError, match="found 'int8_dynamic' in the encoder"):
         plan_precision(msgspec.structs.replace(artifact, precision="int8_dynamic"))
 
