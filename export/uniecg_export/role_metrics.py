@@ -130,7 +130,8 @@ def pictures(assistant: Assistant, recordings: Sequence[Recording]) -> list[NDAr
 def task_costs(role: Role, reference: Reference, trial: Assistant) -> list[Cost]:
     """What the labels' macro-AUROC loses; nothing where the bundle has no labels.
 
-    Without truth the reference's own decisions stand in for it, so that the figure says how well the trial agrees.
+    Where no truth is told, or of too few recordings, the reference's own decisions stand in for it, so that the figure
+    says how well the trial agrees. Where it decides all alike, the figure is how far the probabilities move.
     """
     manifest, tried = trial.bundle.manifest, reference.tried
     if manifest.classification is None and manifest.statements is None:
@@ -138,22 +139,30 @@ def task_costs(role: Role, reference: Reference, trial: Assistant) -> list[Cost]
     before, after = reference.probabilities, _probabilities(trial, tried)
     labels = list(before[0])
     p, q = (np.array([[row[label] for label in labels] for row in rows], np.float32) for rows in (before, after))
-    known = tried.truth is not None and any(label in tried.labels for label in labels)
-    if known and tried.truth is not None:
-        columns = [tried.labels.index(label) if label in tried.labels else None for label in labels]
-        nothing = np.full(len(p), np.nan, np.float32)
-        truth = np.stack([nothing if c is None else tried.truth[:, c] for c in columns], 1)
-    else:
-        classes = manifest.classification
-        truth = (p >= (0.5 if classes is None else np.array(classes.thresholds, np.float32))).astype(np.float32)
-    areas = [(_area(t, a), _area(t, b)) for t, a, b in zip(truth.T, p.T, q.T, strict=True)]
-    kept = [(a, b) for a, b in areas if np.isfinite([a, b]).all()]
-    if not kept:
-        return []
-    drop = float(np.mean([a - b for a, b in kept]))
-    against = "the truth" if known else "the reference's own decisions"
-    what = f"macro-AUROC over {len(kept)} labels and {len(p)} recordings against {against}: drop"
-    return [Cost(f"{role}.{'auroc' if known else 'agreement'}", what, drop)]
+    classes = manifest.classification
+    decided = p >= (0.5 if classes is None else np.array(classes.thresholds, np.float32))
+    for name, against, truth in (
+        ("auroc", "the truth", _truth(tried, labels)),
+        ("agreement", "the reference's own decisions", decided.astype(np.float32)),
+    ):
+        areas = [(_area(t, a), _area(t, b)) for t, a, b in zip(truth.T, p.T, q.T, strict=True)]
+        drops = [a - b for a, b in areas if np.isfinite([a, b]).all()]
+        if drops:
+            what = f"macro-AUROC over {len(drops)} labels and {len(p)} recordings against {against}: drop"
+            return [Cost(f"{role}.{name}", what, float(np.mean(drops)))]
+    what = (
+        f"change of P(label), mean of {len(labels)} labels and {len(p)} recordings, too few of each kind for an AUROC"
+    )
+    return [Cost(f"{role}.probability", what, float(np.abs(p - q).mean()))]
+
+
+def _truth(tried: TrialSet, labels: Sequence[str]) -> NDArray[np.float32]:
+    """What is told of each recording and label, 0 or 1; NaN where nothing is."""
+    truth = np.full((len(tried.measuring), len(labels)), np.nan, np.float32)
+    for k, label in enumerate(labels):
+        if tried.truth is not None and label in tried.labels:
+            truth[:, k] = tried.truth[:, tried.labels.index(label)]
+    return truth
 
 
 def _probabilities(assistant: Assistant, tried: TrialSet) -> list[dict[str, float]]:

@@ -38,6 +38,6 @@ def _cells(trial: Trial) -> Iterator[str]:
     quality = [g for g in trial.gates if not g.name.endswith((".size", ".speed"))]
     worst = max(quality, key=lambda g: g.measured / g.limit, default=None)
     yield "" if worst is None else f"{worst.name.rpartition('.')[2]} {worst.measured:.2g} of {worst.limit:g}"
-    task = next((g for g in quality if g.name.endswith((".auroc", ".agreement", ".heart_rate"))), None)
+    task = next((g for g in quality if g.name.endswith((".auroc", ".agreement", ".probability", ".heart_rate"))), None)
     yield "" if task is None else f"{task.name.rpartition('.')[2]} {task.measured:+.3g}"
     yield ", ".join(g.name.rpartition(".")[2] for g in trial.gates if not g.ok)

@@ -1,4 +1,4 @@
-"""Trying an artifact in the place of the one it would replace, and choosing the first that every gate lets pass."""
+"""Trying artifacts in the place of the one they would replace, and choosing the best that every gate lets pass."""
 
 from __future__ import annotations
 
