@@ -59,6 +59,13 @@ class Language:
         """Of a hidden state."""
         return self.model.geometry.width if isinstance(self.model, HfLanguageModel) else self.model.config.hidden_size
 
+    @property
+    def parameters(self) -> int:
+        """How many there are."""
+        if isinstance(self.model, HfLanguageModel):
+            return self.model.parameters
+        return sum(p.numel() for p in self.model.parameters())
+
     def tokenize(self, text: str) -> list[int]:
         """Token ids, special tokens read as such, nothing added."""
         return list(self.tokenizer.encode(text, add_special_tokens=False).ids)

@@ -1,7 +1,7 @@
 """DiffuSETS' noise predictor: a one-dimensional U-Net over ECG latents, given a text vector, sex, age and heart rate.
 
-Facts from the behaviour of tuhlnaa/DiffuSETS_Exp-Extended@3170786 (ECGConditional) and models.md section 2. That
-repository has no licence file: all rights reserved, so names, shapes and outputs are reproduced and no line is.
+Facts from the behaviour of tuhlnaa/DiffuSETS_Exp-Extended@3170786 (ECGConditional). That repository has no licence
+file: all rights reserved, so names, shapes and outputs are reproduced and no line is.
 
 Inputs: latent (B,4,128); time (B,), the index of the diffusion step; text (B,1,1536) in the paper's variant, 8192 in
 the web demo's; scalars (B,3) in raw units: sex (male 1, female 0), age in years, heart rate in beats per minute.
@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from uniecg_device.errors import InputError
 from uniecg_export.weights import Shapes, needed_shape
 
 SCALARS = 3  # sex, age, heart rate, behind the text vector
@@ -53,8 +54,15 @@ def config_from(shapes: Shapes) -> UNetConfig:
     first, middle = "downsampling_blocks.0.block", "bottelneck"
     hidden, time_width = needed_shape(shapes, f"{first}.time_emb.fc1.weight", 2)
     _, channels, kernel = needed_shape(shapes, f"{first}.pre_shortcut_convs.weight", 3)
+    combiner = f"{first}.cross_attention.value_combiner.weight"
+    text_width = needed_shape(shapes, combiner, 2)[1] - SCALARS
+    if text_width < 1:
+        raise InputError(
+            f"expected {combiner} to take a text embedding and {SCALARS} scalars, found {text_width + SCALARS} "
+            f"columns; give the published file, whole and unchanged."
+        )
     return UNetConfig(
-        text_width=needed_shape(shapes, f"{first}.cross_attention.value_combiner.weight", 2)[1] - SCALARS,
+        text_width=text_width,
         channels=channels,
         levels=1 + sum(f"downsampling_blocks.{n}.down.weight" in shapes for n in range(len(shapes))),
         kernel=kernel,

@@ -27,9 +27,7 @@ from torch.nn import functional
 from uniecg_device.errors import InputError
 from uniecg_export.exportable import MIMIC_LEADS, RESEARCH, Exportable, count_parameters
 from uniecg_export.onnx_graphs import Arrays, Source
-from uniecg_export.weights import Shape as Shape  # the families around this tower take both from here
-from uniecg_export.weights import Shapes as Shapes
-from uniecg_export.weights import fill, needed_shape, read_state, shapes_of
+from uniecg_export.weights import Shapes, fill, needed_shape, read_state, shapes_of
 from uniecg_runtime.manifest import Preprocessing
 
 PREFIX = "module.ecg."  # in the tower's own file

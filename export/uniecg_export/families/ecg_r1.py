@@ -23,14 +23,14 @@ from torch import Tensor, nn
 from uniecg_device.errors import InputError
 from uniecg_export.exportable import RESEARCH, Exportable, count_parameters
 from uniecg_export.families import ecg_coca, parts
-from uniecg_export.families.ecg_coca import EcgCocaConfig, EcgTower, Shapes, draw_signal
-from uniecg_export.families.folder import build, lengths, open_folder, preprocessing, refuse, shapes
+from uniecg_export.families.ecg_coca import EcgCocaConfig, EcgTower, draw_signal
+from uniecg_export.families.folder import build, chat, open_folder, preprocessing, refuse, shapes
 from uniecg_export.families.gem import QUESTION, projector
 from uniecg_export.families.parts import Fields, Parts, Table, count, text
 from uniecg_export.gguf_vocabulary import Vocabulary
 from uniecg_export.hf_language_model import Geometry
-from uniecg_export.language import Language, read_tokenizers
 from uniecg_export.onnx_graphs import Source
+from uniecg_export.weights import Shapes
 from uniecg_runtime.manifest import Prompt
 
 T = TypeVar("T")
@@ -153,20 +153,16 @@ def sources(encoder: Encoder) -> tuple[Source, ...]:
 
 def prompt(vocabulary: Vocabulary, geometry: Geometry) -> Prompt:
     """The published template `ecg_r1`: ChatML with a system text, the ECG between its markers."""
-    context, answer = lengths(geometry, MAX_NEW_TOKENS)
     system, answering = f"<|im_start|>system\n{SYSTEM}<|im_end|>\n", "<|im_end|>\n<|im_start|>assistant\n"
-    return Prompt(
+    return chat(
+        vocabulary,
+        geometry,
         first_turn_with_signal=f"{system}<|im_start|>user\n{START}{{signal}}{END} {{question}}{answering}",
         first_turn=f"{system}<|im_start|>user\n{{question}}{answering}",
         next_turn=f"<|im_end|>\n<|im_start|>user\n{{question}}{answering}",
         interpret_question=QUESTION,
-        features=(),
-        findings=(),
-        draw_prefix="",
         end_token="<|im_end|>",
-        context=context,
-        max_new_tokens=answer,
-        normal_form=vocabulary.normal_form,
+        most=MAX_NEW_TOKENS,
     )
 
 
@@ -180,9 +176,8 @@ def read(path: Path, tower: Path | None = None) -> Exportable:
     found = folder.parts(TABLE)
     config = config_from(folder.fields, shapes(found.tower))
     refuse(path, *differences(found, config))
-    model = folder.language_model(found, language_model_fields(folder.fields))
-    tokenizer, vocabulary = read_tokenizers(path, model.geometry.vocabulary)
-    names = {vocabulary.tokens[i]: i for i in vocabulary.special}
+    language = folder.language(found, language_model_fields(folder.fields), prompt)
+    names = {language.vocabulary.tokens[i]: i for i in language.vocabulary.special}
     special_ids(config, names)
     if not {"<|im_start|>", "<|im_end|>"} <= names.keys():
         raise InputError(
@@ -198,7 +193,7 @@ def read(path: Path, tower: Path | None = None) -> Exportable:
         paper="https://github.com/PKUDigitalHealth/ECG-R1",
         files=folder.files,
         sources=graphs,
-        parameters=count_parameters(graphs) | {"language_model": model.parameters},
-        language=Language(model, tokenizer, vocabulary, prompt(vocabulary, model.geometry)),
+        parameters=count_parameters(graphs) | {"language_model": language.parameters},
+        language=language,
         preprocessing=preprocessing(config.tower),
     )

@@ -16,22 +16,21 @@ from torch import Tensor, nn
 from uniecg_device.errors import InputError
 from uniecg_export.exportable import MIMIC_LEADS
 from uniecg_export.families import ecg_coca, parts
-from uniecg_export.families.ecg_coca import EcgCocaConfig, Shapes
+from uniecg_export.families.ecg_coca import EcgCocaConfig
 from uniecg_export.families.parts import Fields, Parts, Table
 from uniecg_export.gguf_vocabulary import Vocabulary
 from uniecg_export.hf_language_model import (
     CONFIG_BYTES,
     Geometry,
-    HfLanguageModel,
     Stored,
     open_language_model,
     read_float,
     read_json,
     stored_tensors,
 )
-from uniecg_export.language import CONTEXT
-from uniecg_export.weights import compare, fill, read_state, shapes_of, some
-from uniecg_runtime.manifest import Preprocessing
+from uniecg_export.language import CONTEXT, Language, read_tokenizers
+from uniecg_export.weights import Shapes, compare, fill, read_state, shapes_of, some
+from uniecg_runtime.manifest import Preprocessing, Prompt
 
 M = TypeVar("M", bound=nn.Module)
 Held: TypeAlias = "Stored | Tensor"
@@ -59,10 +58,14 @@ class Folder:
             )
         return found
 
-    def language_model(self, found: Parts[Held], config: Fields) -> HfLanguageModel:
-        """The language model's tensors as one of its own. config: what its config.json would say."""
+    def language(
+        self, found: Parts[Held], config: Fields, prompt: Callable[[Vocabulary, Geometry], Prompt]
+    ) -> Language:
+        """The language model as one of its own. config: what its config.json would say."""
         names = {place.name: name for name, place in found.language_model.items() if isinstance(place, Stored)}
-        return open_language_model(self.path, names.get, config)
+        model = open_language_model(self.path, names.get, config)
+        tokenizer, vocabulary = read_tokenizers(self.path, model.geometry.vocabulary)
+        return Language(model, tokenizer, vocabulary, prompt(vocabulary, model.geometry))
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -138,7 +141,32 @@ def bounds(vocabulary: Vocabulary, geometry: Geometry) -> tuple[str, str]:
     return tokens[vocabulary.bos or 0] if begins else "", tokens[end]
 
 
-def lengths(geometry: Geometry, answer: int) -> tuple[int, int]:
-    """Tokens of the context and of an answer, as far as the model and a small machine's memory go."""
+def chat(
+    vocabulary: Vocabulary,
+    geometry: Geometry,
+    *,
+    first_turn: str,
+    next_turn: str,
+    end_token: str,
+    most: int,
+    first_turn_with_signal: str = "",
+    interpret_question: str = "",
+) -> Prompt:
+    """A prompt that tells the model no measurements. most: tokens of an answer.
+
+    Context and answer are as long as the model and a small machine's memory go.
+    """
     context = min(geometry.context, CONTEXT)
-    return context, min(answer, context // 2)
+    return Prompt(
+        first_turn_with_signal=first_turn_with_signal,
+        first_turn=first_turn,
+        next_turn=next_turn,
+        interpret_question=interpret_question,
+        features=(),
+        findings=(),
+        draw_prefix="",
+        end_token=end_token,
+        context=context,
+        max_new_tokens=min(most, context // 2),
+        normal_form=vocabulary.normal_form,
+    )

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 from uniecg_device.errors import InputError
 from uniecg_export.exportable import RESEARCH, Exportable, count_parameters
 from uniecg_export.families import clip_vision, ecg_coca, parts
-from uniecg_export.families.ecg_coca import EcgCocaConfig, EcgTower, Shapes, draw_signal
-from uniecg_export.families.folder import Held, bounds, build, lengths, open_folder, preprocessing, refuse, shapes
+from uniecg_export.families.ecg_coca import EcgCocaConfig, EcgTower, draw_signal
+from uniecg_export.families.folder import Held, bounds, build, chat, open_folder, preprocessing, refuse, shapes
 from uniecg_export.families.parts import Fields, Parts, Table, count, text
 from uniecg_export.gguf_vocabulary import Vocabulary, prepare_text
 from uniecg_export.hf_language_model import Geometry
-from uniecg_export.language import Language, read_tokenizers
 from uniecg_export.onnx_graphs import Source
+from uniecg_export.weights import Shapes
 from uniecg_runtime.manifest import Picture, Prompt
 
 T = TypeVar("T")
@@ -160,25 +160,20 @@ def image_source(found: Parts[Held], config: GemConfig, fields: Fields, where: P
 def prompt(vocabulary: Vocabulary, geometry: Geometry) -> Prompt:
     """The published conversation, `llava_v1`. Text on each side of the ECG is a text of its own to the tokenizer."""
     begin, end = bounds(vocabulary, geometry)
-    context, answer = lengths(geometry, MAX_NEW_TOKENS)
 
     def chunk(words: str) -> str:
         return prepare_text(vocabulary, words)
 
-    return Prompt(
-        first_turn_with_signal="".join(
-            (begin, chunk(f"{SYSTEM} USER: "), "{signal}", chunk("\n{question} ASSISTANT:"))
-        ),
+    before, after = chunk(f"{SYSTEM} USER: "), chunk("\n{question} ASSISTANT:")
+    return chat(
+        vocabulary,
+        geometry,
+        first_turn_with_signal=f"{begin}{before}{{signal}}{after}",
         first_turn=begin + chunk(f"{SYSTEM} USER: {{question}} ASSISTANT:"),
         next_turn=chunk(f"{end}USER: {{question}} ASSISTANT:"),
         interpret_question=QUESTION,
-        features=(),
-        findings=(),
-        draw_prefix="",
         end_token=end,
-        context=context,
-        max_new_tokens=answer,
-        normal_form=vocabulary.normal_form,
+        most=MAX_NEW_TOKENS,
     )
 
 
@@ -197,8 +192,7 @@ def read(path: Path, tower: Path | None = None, with_image: bool = False) -> Exp
     found = folder.parts(TABLE)
     config = config_from(folder.fields, shapes(found.tower))
     refuse(path, *differences(found, config))
-    model = folder.language_model(found, language_model_fields(folder.fields))
-    tokenizer, vocabulary = read_tokenizers(path, model.geometry.vocabulary)
+    language = folder.language(found, language_model_fields(folder.fields), prompt)
     graphs, picture = sources(build(lambda: Encoder(config), found.encoder, path)), None
     if with_image:
         seeing, picture = image_source(found, config, folder.fields, path)
@@ -212,8 +206,8 @@ def read(path: Path, tower: Path | None = None, with_image: bool = False) -> Exp
         paper="https://arxiv.org/abs/2503.06073",
         files=folder.files,
         sources=graphs,
-        parameters=count_parameters(graphs) | {"language_model": model.parameters},
-        language=Language(model, tokenizer, vocabulary, prompt(vocabulary, model.geometry)),
+        parameters=count_parameters(graphs) | {"language_model": language.parameters},
+        language=language,
         preprocessing=preprocessing(config.tower),
         picture=picture,
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from uniecg_export.exportable import RESEARCH, Exportable
-from uniecg_export.families.folder import bounds, lengths
+from uniecg_export.families.folder import bounds, chat
 from uniecg_export.gguf_vocabulary import Vocabulary, prepare_text
 from uniecg_export.hf_language_model import Geometry, open_language_model
 from uniecg_export.language import Language, read_tokenizers
@@ -37,23 +37,17 @@ def prompt(vocabulary: Vocabulary, geometry: Geometry) -> Prompt:
     special = {vocabulary.tokens[i] for i in vocabulary.special}
     begin, end = bounds(vocabulary, geometry)
     turn, between = "{question}", "\n"
-    for token, (others, chat, gap) in CHATS.items():
+    for token, (others, whole, gap) in CHATS.items():
         if {token, *others} <= special:
-            end, turn, between = token, chat, f"{token}{gap}"
+            end, turn, between = token, whole, f"{token}{gap}"
             break
-    context, answer = lengths(geometry, MAX_NEW_TOKENS)
-    return Prompt(
-        first_turn_with_signal="",
+    return chat(
+        vocabulary,
+        geometry,
         first_turn=begin + prepare_text(vocabulary, turn),
         next_turn=prepare_text(vocabulary, between + turn),
-        interpret_question="",
-        features=(),
-        findings=(),
-        draw_prefix="",
         end_token=end,
-        context=context,
-        max_new_tokens=answer,
-        normal_form=vocabulary.normal_form,
+        most=MAX_NEW_TOKENS,
     )
 
 

@@ -18,7 +18,7 @@ Out: whatever the generator's own condition module gives for a text (1,1,width) 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
@@ -30,13 +30,12 @@ from torch import Tensor, nn
 from uniecg_device.errors import InputError
 from uniecg_export.exportable import RESEARCH, Exportable, count_parameters
 from uniecg_export.families import diffusets, gem, parts
-from uniecg_export.families.ecg_coca import Shape, Shapes
 from uniecg_export.families.folder import build, open_folder, preprocessing, refuse, shapes
 from uniecg_export.families.gem import GemConfig
 from uniecg_export.families.parts import Fields, Parts, Table, count, text
 from uniecg_export.gguf_vocabulary import made_special
-from uniecg_export.language import Language, read_tokenizers
 from uniecg_export.onnx_graphs import Arrays, Source
+from uniecg_export.weights import Shape, Shapes
 from uniecg_runtime.manifest import need
 
 T = TypeVar("T")
@@ -216,10 +215,10 @@ def read(path: Path, tower: Path | None = None, generator: Path | None = None, w
             f"expected a generator whose text embedding is {config.layers[-1]} wide, as 'layers' in config.json's "
             f"ecg_generation ends, found {width} in {generator}; give the one that the model was aligned with."
         )
-    model = folder.language_model(found, gem.language_model_fields(folder.fields))
-    tokenizer, vocabulary = read_tokenizers(path, model.geometry.vocabulary)
-    ids = {token: i for i, token in enumerate(vocabulary.tokens)}
-    vocabulary = made_special(vocabulary, token_id(config, ids, model.tensors["model.embed_tokens.weight"].shape))
+    language = folder.language(found, gem.language_model_fields(folder.fields), gem.prompt)
+    ids = {token: i for i, token in enumerate(language.vocabulary.tokens)}
+    token = token_id(config, ids, tuple(found.language_model["model.embed_tokens.weight"].shape))
+    language = replace(language, vocabulary=made_special(language.vocabulary, token))
     encoder = build(lambda: gem.Encoder(config.gem), found.encoder, path)
     align = build(lambda: alignment(config), found.alignment, path)
     aligned = AlignedCondition(config, align, condition.module).eval()
@@ -237,8 +236,8 @@ def read(path: Path, tower: Path | None = None, generator: Path | None = None, w
         paper="https://arxiv.org/abs/2509.18588",
         files=(*folder.files, *drawing.files),
         sources=graphs,
-        parameters=count_parameters(graphs) | {"language_model": model.parameters},
-        language=Language(model, tokenizer, vocabulary, gem.prompt(vocabulary, model.geometry)),
+        parameters=count_parameters(graphs) | {"language_model": language.parameters},
+        language=language,
         preprocessing=preprocessing(config.gem.tower),
         picture=picture,
         generation=msgspec.structs.replace(generation, token=config.token, token_count=config.token_count),

@@ -296,6 +296,13 @@ def test_a_missing_or_misshapen_tensor_is_named(name: str) -> None:
             diffusets.config_from(shapes | {name: shape})
 
 
+def test_a_combiner_too_narrow_for_a_text_is_named() -> None:
+    shapes = {name: tuple(value.shape) for name, value in UNet(SMALL).state_dict().items()}
+    name = next(name for name in shapes if name.endswith("value_combiner.weight"))
+    with pytest.raises(InputError, match="to take a text embedding and 3 scalars, found 3 columns"):
+        diffusets_unet.config_from(shapes | {name: (shapes[name][0], 3)})
+
+
 def whole_inputs(rng: np.random.Generator) -> dict[str, Array]:
     return {
         "latent": rng.standard_normal((1, 4, 128), np.float32),
