@@ -18,8 +18,9 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -29,6 +30,7 @@ import onnxruntime
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
+from timing import take_turns
 from uniecg_export.calibration import CALIBRATORS
 from uniecg_export.graph_precision import GRAPH_PRECISIONS, reduce_graph
 from uniecg_export.open_graph import Array, Inputs
@@ -112,20 +114,6 @@ def plain(source: Path, path: Path, calibration: Sequence[Inputs]) -> None:
     quantize_static(source, path, Reader(), per_channel=True, activation_type=QuantType.QInt8, extra_options=options)
 
 
-def take_turns(
-    sessions: dict[str, Any], inputs: Inputs, rounds: int, clock: Callable[[], float]
-) -> dict[str, list[float]]:
-    """Seconds of each session's runs, one after the other in every round; the first two rounds warm up."""
-    seconds: dict[str, list[float]] = {name: [] for name in sessions}
-    for number in range(rounds + 2):
-        for name, session in sessions.items():
-            begin = clock()
-            session.run(None, dict(inputs))
-            if number >= 2:
-                seconds[name].append(clock() - begin)
-    return seconds
-
-
 def cosines(exact: Outputs, found: Outputs) -> np.ndarray:
     """The cosine of every vector along the last axis of the first output."""
     a, b = (np.concatenate([call[0].reshape(-1, call[0].shape[-1]) for call in calls]) for calls in (exact, found))
@@ -152,18 +140,17 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         made["plain"] = (path, None, time.perf_counter() - begin)
     sessions = {name: open_session(path, options.threads) for name, (path, _, _) in made.items()}
     outputs = {name: [tuple(session.run(None, dict(call))) for call in fresh] for name, session in sessions.items()}
-    seconds = take_turns(
-        sessions, fresh[0], options.rounds, time.thread_time if options.cpu_time else time.perf_counter
-    )
+    calls = {name: partial(session.run, None, dict(fresh[0])) for name, session in sessions.items()}
+    times = take_turns(calls, options.rounds, clock=time.thread_time if options.cpu_time else time.perf_counter)
     rows = []
     for name, (path, found, taken) in made.items():
         alike = cosines(outputs["float32"], outputs[name])
-        ratios = [a / b for a, b in zip(seconds["float32"], seconds[name], strict=True)]
+        ratios = [a / b for a, b in zip(times["float32"], times[name], strict=True)]
         rows.append(
             Row(
                 precision=name,
                 megabytes=path.stat().st_size / 1e6,
-                ms=1000 * median(seconds[name]),
+                ms=median(times[name]),
                 ratio=median(ratios),
                 share=found and found.share,
                 left=list(found.left) if found and name != "float32" else [],
