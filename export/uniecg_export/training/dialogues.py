@@ -38,7 +38,7 @@ from uniecg_runtime.signal.measure import prompt_text
 ASKABLE = ("heart_rate", "pr", "qrs", "qt", "qtc", "axis")
 BEYOND_ANSWER = "I cannot tell that from this recording alone. I can name its rate, intervals, axis and findings."
 GENERAL_ANSWER = "I know too little about that to answer. I can explain an attached ECG, or draw one."
-WRITTEN = 0.6  # how often an utterance written out whole is taken where there is one
+WRITTEN = 0.75  # how often an utterance written out whole is taken where there is one
 OTHER_TOPIC = 0.5  # how often another topic takes the place of the one that was written
 GREETING = "I explain ECGs in words, and draw them. Attach a recording, or tell me what to draw."
 GENERAL = {

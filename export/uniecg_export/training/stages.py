@@ -219,9 +219,14 @@ def _choice_loss(model: UniEcgNano, writer: Writer, pool: Records, turns: Sequen
 def _choices(
     rng: Random, generator: np.random.Generator, pool: Records, label_sets: list[list[str]], size: int
 ) -> list[Turn]:
-    """Requests and questions, half each, of whose answers only the opening is taught: the choice, at little cost."""
-    requests = [replace(turn, draws=False) for turn in _requests(rng, generator, pool, label_sets, size // 2)[0]]
-    asked = [without_record(rng) for _ in range(size // 4)] + _questions(rng, generator, pool, size // 4)
+    """Requests to draw and questions, of whose answers only the opening is taught: the choice, at little cost.
+
+    More of the questions are about a record, for what is asked of one has the most ways of being said.
+    """
+    about, without = size // 3, size // 4
+    requests = _requests(rng, generator, pool, label_sets, size - about - without)[0]
+    requests = [replace(turn, draws=False) for turn in requests]
+    asked = [without_record(rng) for _ in range(without)] + _questions(rng, generator, pool, about)
     return [replace(turn, cut=2, statements={}) for turn in requests + asked]
 
 
