@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
+from subprocess import PIPE
 from typing import Any
 
 import numpy as np
@@ -63,11 +65,13 @@ def test_what_is_made_of_it_loads_in_llama_cpp(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_own_memory_is_read_of_a_live_process_only() -> None:
-    before = gguf_memory._anonymous_gb(os.getpid())
-    held = np.ones(25_000_000)
-    assert 0.15 < gguf_memory._anonymous_gb(os.getpid()) - before < 0.3
-    assert held.nbytes == 200_000_000
-    assert gguf_memory._anonymous_gb(2**22 + 1) == 0.0
+    holding = "held = b'x' * 200_000_000; print(flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", holding], stdin=PIPE, stdout=PIPE) as process:
+        assert process.stdin is not None and process.stdout is not None
+        process.stdout.readline()
+        assert 0.2 <= gguf_memory._anonymous_gb(process.pid) < 0.25
+        process.communicate(b"\n")
+    assert gguf_memory._anonymous_gb(process.pid) == 0.0
 
 
 def test_too_small_a_disk_is_said_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
