@@ -27,15 +27,6 @@ def bundle() -> Bundle:
     return Bundle.open(os.environ.get("UNIECG_TEST_BUNDLE", BUILT_IN))
 
 
-@pytest.fixture(scope="session")
-def data_dir() -> Path:
-    """Real recordings, under $UNIECG_DATA; the test is skipped where there are none."""
-    named = os.environ.get("UNIECG_DATA")
-    if not named or not Path(named).is_dir():
-        pytest.skip("NO REAL RECORDINGS: set UNIECG_DATA to the folder of recordings to run this test")
-    return Path(named)
-
-
 def pytest_unconfigure() -> None:
     """llama_cpp opens /dev/null when imported and leaves it to the interpreter, which warns."""
     utils = sys.modules.get("llama_cpp._utils")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from needs import recordings
 from uniecg_device.device import open_device
 from uniecg_device.errors import DeviceError
 from uniecg_device.parametric import ParametricEcg, simulate
@@ -127,11 +127,11 @@ def test_two_commands_make_the_same_road(bundle: Bundle) -> None:
 
 
 @pytest.mark.slow
-def test_real_recordings_travel_the_road(assistant: Assistant, data_dir: Path) -> None:
+def test_real_recordings_travel_the_road(assistant: Assistant) -> None:
     from uniecg_runtime.formats.read import read_recording
     from uniecg_runtime.signal.measure import measure
 
-    records = sorted((data_dir / "ptbxl" / "records500").rglob("*.hea"))[:2]
+    records = sorted(recordings("ptbxl/records500").rglob("*.hea"))[:2]
     assert records
     for record in records:
         recording = read_recording(record)

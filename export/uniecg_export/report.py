@@ -60,7 +60,7 @@ def plain_trial(trial: Trial) -> dict[str, Any]:
         "failed": trial.failed,
         "size": None if trial.artifact is None else trial.artifact.size,
         "reference_size": trial.reference_size,
-        "speed": None if trial.speed is None else asdict(trial.speed),
+        "speed": None if trial.speed is None else {**asdict(trial.speed), "ratio": trial.speed.ratio},
         "memory_mb": trial.memory_mb,
         "gates": [_plain(gate) for gate in trial.gates],
     }
@@ -73,7 +73,8 @@ def markdown(data: dict[str, Any]) -> str:
         "",
         f"Recordings: {data['recordings']}; measured on {data['measured_on']}, the other {data['calibrated_on']} were "
         f"there to calibrate with. Each artifact against float32 (the language model against f16) in the same run on "
-        f"{data['machine']['cpu']}, one artifact replaced at a time. Less is better in every gate.",
+        f"{data['machine']['cpu']}, one artifact replaced at a time. Less is better in every gate. "
+        "Times are medians and hold whatever else ran; the gate on speed says what it compares.",
         "",
         "| role | precision | size, MB | reference, MB | time, ms | reference, ms | in the bundle |",
         "|---|---|---|---|---|---|---|",

@@ -9,13 +9,14 @@ import numpy as np
 import onnx
 import pytest
 
+from needs import recordings, tensorrt_rtx
 from small_graphs import draw_inputs, transformer
-from uniecg_device.errors import BackendError, InputError
+from uniecg_device.errors import InputError
 from uniecg_export.calibration import CALIBRATORS, Calibrator, run_graph
 from uniecg_export.graph_precision import GRAPH_PRECISIONS, GraphPrecision, Reduced, reduce_graph
 from uniecg_export.open_graph import Inputs, read_graph
 from uniecg_export.sensitivity import worst_sqnr
-from uniecg_export.tensorrt_build import Precision, build_plan, find_tensorrt
+from uniecg_export.tensorrt_build import Precision, build_plan
 from uniecg_runtime.backends.onnx import Graph
 from uniecg_runtime.bundle import Bundle
 from uniecg_runtime.manifest import Role
@@ -73,10 +74,7 @@ def test_float32_is_the_file_as_it_was(bundle: Bundle, reduced: dict[tuple[Role,
 def test_tensorrt_takes_a_reduced_graph_for_three_architectures(
     reduced: dict[tuple[Role, GraphPrecision], Reduced], role: Role, precision: GraphPrecision
 ) -> None:
-    try:
-        find_tensorrt("tensorrt_rtx")
-    except BackendError as error:
-        pytest.skip(f"NO TENSORRT: {error}")
+    tensorrt_rtx()
     path = reduced[role, precision].path
     plan = build_plan(
         path,
@@ -161,7 +159,7 @@ def test_a_graph_without_products_is_written_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_ecg_coca_tower_reaches_its_figures(tmp_path: Path, data_dir: Path) -> None:
+def test_the_ecg_coca_tower_reaches_its_figures(tmp_path: Path) -> None:
     """At the real shape, with weights drawn by the golden rule, calibrated on folds 1-8, measured on fold 9."""
     torch = pytest.importorskip("torch", reason="needs the extra `export`")
     from golden import Golden
@@ -175,8 +173,8 @@ def test_the_ecg_coca_tower_reaches_its_figures(tmp_path: Path, data_dir: Path) 
     source = tmp_path / "float32.onnx"
     export_graph(read.sources[0], source, read.name)
     assert read.preprocessing is not None
-    calibration = read_windows(data_dir, read.preprocessing, range(1, 9), 8)
-    fresh = read_windows(data_dir, read.preprocessing, (9,), 8)
+    calibration = read_windows(recordings(), read.preprocessing, range(1, 9), 8)
+    fresh = read_windows(recordings(), read.preprocessing, (9,), 8)
     exact = run_graph(read_graph(source), fresh)
     for precision, promised, share in (("int8_dynamic", 25, 0.99), ("int8_qdq", 28, 0.9)):
         found = reduce_graph(source, tmp_path / "reduced.onnx", precision, calibration)

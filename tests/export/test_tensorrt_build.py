@@ -15,6 +15,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from needs import tensorrt_rtx
 from uniecg_device.errors import BackendError, InputError
 from uniecg_export import tensorrt_build
 from uniecg_export.tensorrt_build import Built, Step, build_bundle, build_plan, check_memory, find_tensorrt
@@ -40,10 +41,7 @@ ONES = np.ones(32, np.float32)
 @pytest.fixture(scope="module")
 def rtx() -> str:
     """TensorRT for RTX's version."""
-    try:
-        return find_tensorrt("tensorrt_rtx").version
-    except BackendError as error:
-        pytest.skip(f"NO TENSORRT: pip install 'uniecg-edge[tensorrt]' (240 MB) to run this test; {error}")
+    return tensorrt_rtx()
 
 
 @pytest.fixture(scope="module")

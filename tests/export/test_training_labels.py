@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra `export`")
 
+from needs import recordings
 from uniecg_export.training.labels import NAMES, Annotation, read_annotations
 
 STATEMENTS = (
@@ -99,13 +100,13 @@ def test_label_tables_serve_where_the_database_has_no_row(tmp_path: Path) -> Non
     assert unknown(found[4]) == {"NORM", "MI", "STTC", "CD", "HYP"}
 
 
-def test_fold_9_of_the_real_records_shares_no_record_and_no_patient_with_the_training_folds(data_dir: Path) -> None:
-    annotations = read_annotations(data_dir / "ptbxl")
-    raw = {int(path.stem.split("_")[0]) for path in (data_dir / "ptbxl").rglob("records500/**/*.hea")}
-    with (data_dir / "ptbxl_zscored" / "index.csv").open(newline="") as file:
+def test_fold_9_of_the_real_records_shares_no_record_and_no_patient_with_the_training_folds() -> None:
+    annotations = read_annotations(recordings("ptbxl"))
+    raw = {int(path.stem.split("_")[0]) for path in (recordings("ptbxl")).rglob("records500/**/*.hea")}
+    with (recordings("ptbxl_zscored") / "index.csv").open(newline="") as file:
         zscored = {int(row["ecg_id"]): int(row["strat_fold"]) for row in csv.DictReader(file)}
     assert {ecg_id: annotations[ecg_id].fold for ecg_id in zscored} == zscored
-    patients = _patients(data_dir / "ptbxl")
+    patients = _patients(recordings("ptbxl"))
     for ids in (raw, zscored.keys()):
         assert any(annotations[ecg_id].fold == 9 for ecg_id in ids)
     everything = raw | zscored.keys()

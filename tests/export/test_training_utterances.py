@@ -16,7 +16,7 @@ from uniecg_export.training.dialogues import ASKABLE, GENERAL
 from uniecg_export.training.labels import NAMES
 from uniecg_export.training.utterances import drawings, questions, topics, with_context
 
-HELD_OUT = Path(__file__).parents[2] / "benchmarks" / "routing_phrasings.json"
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 
 
 def plain(text: str) -> str:
@@ -55,9 +55,10 @@ def test_topics_are_phrases_without_end_marks() -> None:
     assert all(text == text.strip() and not text.endswith(".") for _, text in topics())
 
 
-def test_none_of_the_held_out_phrasings_is_among_them() -> None:
-    held_out = {plain(item["text"]) for item in json.loads(HELD_OUT.read_text(encoding="utf-8"))["items"]}
-    assert not held_out & (to_draw() | to_tell())
+@pytest.mark.parametrize("phrasings", ["routing_phrasings.json", "routing_validation.json"])
+def test_none_of_the_phrasings_that_measure_is_among_them(phrasings: str) -> None:
+    items = json.loads((BENCHMARKS / phrasings).read_text(encoding="utf-8"))["items"]
+    assert not {plain(item["text"]) for item in items} & (to_draw() | to_tell())
 
 
 def test_context_keeps_the_words_and_follows_the_seed() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from needs import recordings
 from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.signals import Recording
 from uniecg_runtime.signal.beats import detect_beats
@@ -108,11 +108,11 @@ def test_noise_gives_ascending_indices_within_the_signal(fs: float, seconds: flo
     assert (np.diff(beats) > 0).all() and (beats >= 0).all() and (beats < count).all()
 
 
-def test_mit_bih_beats_are_found(data_dir: Path) -> None:
+def test_mit_bih_beats_are_found() -> None:
     wfdb = pytest.importorskip("wfdb")
     hits = found = expected = 0
     for name in ("101", "104", "106", "108", "119", "201", "203", "208", "217", "223"):
-        record = str(data_dir / "mitdb" / name)
+        record = str(recordings("mitdb") / name)
         signal = np.ascontiguousarray(wfdb.rdrecord(record).p_signal.T[:1], dtype=np.float32)
         marks = wfdb.rdann(record, "atr")
         reference = marks.sample[[symbol in BEAT_SYMBOLS for symbol in marks.symbol]]

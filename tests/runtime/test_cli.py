@@ -136,7 +136,7 @@ def spoil(record: Path, tmp_path: Path, how: str) -> tuple[str | Path, ...]:
         ("nan", "spoilt"),
         ("flat", "flat"),
         ("microvolts", "--units"),
-        ("short", "s"),
+        ("short", "too short"),
         ("lead", "V99"),
     ],
 )
@@ -201,8 +201,8 @@ def test_the_same_seed_draws_the_same(folder: str) -> None:
     ("options", "word"),
     [
         (("--age", "200"), "200"),
-        (("--sex", "x"), "x"),
-        (("--heart-rate", "5"), "5"),
+        (("--sex", "x"), "found 'x'"),
+        (("--heart-rate", "5"), "20 to 300"),
         (("--out", "x.dcm"), "x.dcm"),
     ],
 )
@@ -239,7 +239,7 @@ def test_a_device_that_is_silent_is_refused(folder: str) -> None:
     master, slave = pty.openpty()
     try:
         port = os.ttyname(slave)
-        refused(uniecg("stream", "--device", "e8_12lead", "--port", port, "--bundle", folder), "error")
+        refused(uniecg("stream", "--device", "e8_12lead", "--port", port, "--bundle", folder), "sends nothing")
     finally:
         os.close(master)
         os.close(slave)
@@ -267,8 +267,10 @@ def test_verify_names_the_backend_of_every_role(folder: str) -> None:
 
 
 def test_a_backend_that_cannot_run_here_is_refused_by_every_command(record: Path, folder: str, tmp_path: Path) -> None:
-    """No machine that runs the tests has both; neither command may fall back to the CPU."""
-    missing = next(name for name in ("tensorrt", "cuda") if not _runs(name))
+    """No command may fall back to the CPU."""
+    missing = next((name for name in ("tensorrt", "cuda") if not _runs(name)), None)
+    if missing is None:
+        pytest.skip("NO BACKEND IS MISSING: this machine runs them all")
     refused(uniecg("interpret", record, "--backend", missing, "--bundle", folder), "expected")
     refused(uniecg("generate", "normal", "--backend", missing, "--bundle", folder), "expected")
     stream = ("stream", "--device", "e8_12lead", "--port", "/dev/null", "--backend", missing, "--bundle", folder)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from needs import recordings
 from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.signals import LEADS, Recording
 from uniecg_runtime.manifest import Feature, Prompt
@@ -206,10 +206,10 @@ def _lead_intervals(marks: Any) -> dict[str, list[float]]:
     return {name: found if len(found) > beats / 2 else [] for name, found in out.items()}
 
 
-def test_intervals_agree_with_ludb_readers(data_dir: Path) -> None:
+def test_intervals_agree_with_ludb_readers() -> None:
     wfdb = pytest.importorskip("wfdb")
     errors: dict[str, list[float]] = {"pr": [], "qrs": [], "qt": []}
-    for header in sorted((data_dir / "ludb/data").glob("*.hea")):
+    for header in sorted(recordings("ludb/data").glob("*.hea")):
         record = str(header.with_suffix(""))
         signal = np.ascontiguousarray(wfdb.rdrecord(record).p_signal.T, dtype=np.float32)
         got = measure(Recording(signal, 500.0, LEADS))

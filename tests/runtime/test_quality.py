@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 
+from needs import recordings
 from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.signals import Recording
 from uniecg_runtime.signal.quality import REASONS, assess
@@ -69,10 +69,10 @@ def test_standardised_leads_are_judged_by_proportion() -> None:
     assert quality.leads == {"aVL": ("flat",)}
 
 
-def test_recordings_called_unacceptable_score_lower(data_dir: Path) -> None:
-    signals = np.load(data_dir / "cinc2011/x_int16_adu200permV.npy", mmap_mode="r")
+def test_recordings_called_unacceptable_score_lower() -> None:
+    signals = np.load(recordings("cinc2011") / "x_int16_adu200permV.npy", mmap_mode="r")
     scores: dict[str, list[float]] = {"acceptable": [], "unacceptable": []}
-    for line in csv.DictReader((data_dir / "cinc2011/index.csv").read_text().splitlines()):
+    for line in csv.DictReader((recordings("cinc2011") / "index.csv").read_text().splitlines()):
         signal = signals[int(line["row"])].astype(np.float32) / 200
         scores[line["quality"]].append(assess(Recording(signal, 500.0, CINC2011_LEADS)).score)
     good, bad = np.array(scores["acceptable"]), np.array(scores["unacceptable"])

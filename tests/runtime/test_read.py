@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import resource
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from needs import recordings
 from uniecg_device.errors import InputError
 from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.signals import LEADS, Recording
 from uniecg_runtime.formats.labels import lead_name, person, scale_of
 from uniecg_runtime.formats.read import read_recording
 from uniecg_runtime.formats.write import write_csv, write_wfdb
-
-DATA = Path(os.environ.get("UNIECG_DATA", str(Path("~/.cache/uniecg/data").expanduser())))
-
-
-def real(folder: str) -> Path:
-    path = DATA / folder
-    if not path.is_dir():
-        pytest.skip(f"real recordings are absent: no {path} (set UNIECG_DATA)")
-    return path
 
 
 @pytest.fixture
@@ -219,9 +210,12 @@ def test_a_long_recording_is_read_by_stretches_and_never_whole(tmp_path: Path) -
     (tmp_path / "r.hea").write_text("\n".join(rows))
     with pytest.raises(InputError, match="start and seconds"):
         read_recording(tmp_path / "r.hea")
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    assert read_recording(tmp_path / "r.hea", start=40000, seconds=10).signal.shape == (3, 2500)
-    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50_000
+    tracemalloc.start()
+    try:
+        assert read_recording(tmp_path / "r.hea", start=40000, seconds=10).signal.shape == (3, 2500)
+        assert tracemalloc.get_traced_memory()[1] < 2e6  # of 72 MB
+    finally:
+        tracemalloc.stop()
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -465,7 +459,7 @@ def test_csv_brings_back_the_synthetic_mark(tmp_path: Path, ecg: Recording) -> N
 def test_real_records_agree_with_the_wfdb_package(pattern: str) -> None:
     wfdb = pytest.importorskip("wfdb", reason="extra `files` is not installed")
     folder, _, rest = pattern.partition("/")
-    paths = [path for path in sorted(real(folder).glob(rest)) if ".mat " not in path.read_text().splitlines()[0]]
+    paths = [path for path in sorted(recordings(folder).glob(rest)) if ".mat " not in path.read_text().splitlines()[0]]
     assert paths  # the wfdb package stumbles over a record name with a suffix; the next test reads those
     for path in paths[:: max(len(paths) // 6, 1)]:
         recording = read_recording(path, start=1, seconds=4)
@@ -475,7 +469,7 @@ def test_real_records_agree_with_the_wfdb_package(pattern: str) -> None:
 
 
 def test_every_georgia_header_is_read() -> None:
-    paths = sorted(real("cinc2021").glob("georgia/*.hea"))
+    paths = sorted(recordings("cinc2021").glob("georgia/*.hea"))
     assert paths
     for path in paths:
         assert read_recording(path, seconds=1).leads == LEADS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -40,6 +41,7 @@ class Reader:
         self.error = error
         self.windows: list[Recording] = []
         self.threads: set[int] = set()
+        self.done = 0
         self.gate = threading.Event()
         self.gate.set()
 
@@ -49,6 +51,7 @@ class Reader:
         on_text("sinus ")
         assert self.gate.wait(20)
         on_text("rhythm")
+        self.done += 1
         if self.error is not None:
             raise self.error
         return "sinus rhythm"
@@ -65,13 +68,22 @@ def blocks(recording: Recording, size: int = 25, start: float = 0.0) -> Iterator
         yield Block(part, recording.fs, recording.leads, start + first / recording.fs)
 
 
+def paced(recording: Recording, reader: Reader, window: float = SECONDS) -> Iterator[Block]:
+    """Blocks that come no sooner than the reader is done with every window before them."""
+    for block in blocks(recording):
+        due = int(block.start / window)
+        while reader.done < due:
+            time.sleep(0.001)
+        yield block
+
+
 def block(start: float, count: int, value: float = 0.0, lost: int = 0) -> Block:
     return Block(np.full((2, count), value, np.float32), FS, LEADS, start, lost)
 
 
 def test_every_window_due_is_read_on_one_other_thread() -> None:
     reader = Reader()
-    events = list(stream(blocks(ecg(31)), reader, interval=10.0))  # type: ignore[arg-type]
+    events = list(stream(paced(ecg(31), reader), reader, interval=10.0))  # type: ignore[arg-type]
     results = [event for event in events if isinstance(event, WindowResult)]
     assert [result.index for result in results] == [1, 2, 3]
     assert [round(result.start, 6) for result in results] == [0.0, 10.0, 20.0]
@@ -150,7 +162,7 @@ def test_a_device_that_goes_away_loses_nothing_that_was_read() -> None:
 
 def test_an_unusable_window_is_told_and_the_stream_goes_on() -> None:
     reader = Reader(InputError("expected an ECG, found all leads flat"))
-    results = [e for e in stream(blocks(ecg(21)), reader) if isinstance(e, WindowResult)]  # type: ignore[arg-type]
+    results = [e for e in stream(paced(ecg(21), reader), reader) if isinstance(e, WindowResult)]  # type: ignore[arg-type]
     assert [result.error for result in results] == ["expected an ECG, found all leads flat"] * 2
 
 

@@ -10,12 +10,12 @@ import pytest
 torch = pytest.importorskip("torch", reason="needs the extra `export`")
 
 from golden import Golden  # noqa: E402
-from uniecg_device.errors import BackendError  # noqa: E402
+from needs import tensorrt_rtx  # noqa: E402
 from uniecg_export.checkpoint import read_checkpoint  # noqa: E402
 from uniecg_export.families import clip_vision, diffusets, ecg_r1, gem, uniecg  # noqa: E402
 from uniecg_export.families.ecg_coca import EcgCocaConfig  # noqa: E402
 from uniecg_export.onnx_graphs import Source, export_graph  # noqa: E402
-from uniecg_export.tensorrt_build import build_plan, find_tensorrt  # noqa: E402
+from uniecg_export.tensorrt_build import build_plan  # noqa: E402
 
 TARGETS = (86, 89, 121)
 # Golden -> family and the key under which the published file nests its tensors.
@@ -75,10 +75,7 @@ def test_the_graphs_build_for_every_target(name: str, tmp_path: Path) -> None:
 
 
 def build_all(sources: tuple[Source, ...], name: str, folder: Path) -> None:
-    try:
-        find_tensorrt("tensorrt_rtx")
-    except BackendError as error:
-        pytest.skip(f"NO TENSORRT: {error}")
+    tensorrt_rtx()
     for source in sources:
         onnx, plan = folder / f"{source.role}.onnx", folder / f"{source.role}.plan"
         export_graph(source, onnx, name)

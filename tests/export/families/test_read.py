@@ -158,19 +158,23 @@ def test_a_family_must_be_known_and_said(tmp_path: Path) -> None:
         read_checkpoint(fm(tmp_path), "resnet")
 
 
+EVIDENCE = Path("uniecg-evil")
+
+
 class Evil:
     """Unpickling this would run code."""
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[str]]:
-        return (Path.touch, (Path("/tmp/uniecg-evil"),))  # type: ignore[return-value]
+        return (Path.touch, (EVIDENCE,))  # type: ignore[return-value]
 
 
-def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path) -> None:
+def test_a_pickle_that_would_run_code_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
     path = tmp_path / "evil.pt"
     torch.save({"model": Evil()}, path)
     with pytest.raises(InputError, match="could run code"):
         read_checkpoint(path, "ecg_fm")
-    assert not Path("/tmp/uniecg-evil").exists()
+    assert not EVIDENCE.exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04rubbish", b"\x80\x04rubbish", b"x" * 100])
