@@ -30,7 +30,7 @@ import onnxruntime
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 
-from timing import take_turns
+from timing import ratio, take_turns
 from uniecg_export.calibration import CALIBRATORS
 from uniecg_export.graph_precision import GRAPH_PRECISIONS, reduce_graph
 from uniecg_export.open_graph import Array, Inputs
@@ -42,7 +42,7 @@ Outputs = list[tuple[Array, ...]]
 
 @dataclass
 class Row:
-    """One precision. ms: median of all runs; ratio: median over rounds of float32's time over this one's. share: of
+    """One precision. ms: median of all runs; ratio: float32's by this one's, with its 95 % interval. share: of
     the products' weights that hold fewer bits. sqnr: dB, the worst output. cosine: the worst token's, and their mean,
     over the first output's last axis; both against float32 on inputs that calibrated nothing."""
 
@@ -50,6 +50,8 @@ class Row:
     megabytes: float
     ms: float
     ratio: float
+    ratio_low: float
+    ratio_high: float
     share: float | None
     left: list[str]
     calibration_sqnr: float | None
@@ -145,13 +147,15 @@ def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     rows = []
     for name, (path, found, taken) in made.items():
         alike = cosines(outputs["float32"], outputs[name])
-        ratios = [a / b for a, b in zip(times["float32"], times[name], strict=True)]
+        faster = ratio(times["float32"], times[name])
         rows.append(
             Row(
                 precision=name,
                 megabytes=path.stat().st_size / 1e6,
                 ms=median(times[name]),
-                ratio=median(ratios),
+                ratio=faster.value,
+                ratio_low=faster.low,
+                ratio_high=faster.high,
                 share=found and found.share,
                 left=list(found.left) if found and name != "float32" else [],
                 calibration_sqnr=found and found.sqnr,
