@@ -295,7 +295,9 @@ class Assistant:
     def _how(self, steps: int | None, seed: int, guidance: float | None) -> _How:
         generation = self._generation()
         steps = generation.steps if steps is None else steps
-        guidance = (1.0 if generation.guidance is None else generation.guidance) if guidance is None else guidance
+        if guidance is not None and generation.guidance is None:
+            raise InputError("expected no guidance, for this bundle's generator takes none; leave it out.")
+        guidance = sampler.guidance_of(generation) if guidance is None else guidance
         sampler.check_options(steps, seed, guidance)
         return _How(steps, seed, guidance)
 
@@ -349,15 +351,16 @@ class Conversation:
         Raises InputError for an empty text and ContextError where the conversation has no room for it;
         the conversation is as before then.
         """
-        watch = Stopwatch()
-        before = self._dialogue.model.position
-        try:
-            reply = self._ask(text, on_text, watch)
-        except BaseException:
-            self._dialogue.model.rewind(before)
-            raise
-        self._notes = ()
-        return reply
+        with self._assistant._lock:
+            watch = Stopwatch()
+            before = self._dialogue.model.position
+            try:
+                reply = self._ask(text, on_text, watch)
+            except BaseException:
+                self._dialogue.model.rewind(before)
+                raise
+            self._notes = ()
+            return reply
 
     def _ask(self, text: str, on_text: OnText | None, watch: Stopwatch) -> Reply:
         with watch.lap("prefill"):

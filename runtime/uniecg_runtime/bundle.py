@@ -26,6 +26,7 @@ MAX_MANIFEST_BYTES: Final = 4 << 20
 MAX_GOLDEN_BYTES: Final = 64 << 20
 MAX_CONTEXT: Final = 1 << 17
 MAX_ELEMENTS: Final = 1 << 24  # of one tensor; a 12-lead minute at 500 Hz has 360,000
+LEAST_BETA: Final = 1e-8  # of a noise schedule; below it a step divides by what float64 rounds to 0
 MAX_PAGE_DOTS: Final = 4_000_000  # drawn three times as fine, as a picture for the image encoder
 _BUILT_IN_FOLDER: Final = Path(__file__).parent / "bundles"
 
@@ -48,12 +49,12 @@ class Bundle:
         is given no signature is asked for. Raises BundleError saying what was expected, what was found and what to do;
         BackendError where a signature cannot be checked, InputError for a file that is no public key.
         """
-        return _open(source, verify, required_key(public_key))
+        return _readable(source, verify, required_key(public_key))
 
     @staticmethod
     def open_unsigned(source: str | Path) -> Bundle:
         """As `open`, but no signature is asked for: for whoever makes and signs bundles."""
-        return _open(source, True, None)
+        return _readable(source, True, None)
 
     def path(self, role: Role) -> Path:
         """The file that plays `role`. Raises BundleError where the bundle has none."""
@@ -61,8 +62,8 @@ class Bundle:
 
     def golden(self) -> dict[str, NDArray[np.generic]]:
         """Golden inputs and outputs: `<role>.in.<tensor>` and `<role>.out.<tensor>`. Raises BundleError."""
-        data = (self.folder / self.manifest.golden_file).read_bytes()
         try:
+            data = (self.folder / self.manifest.golden_file).read_bytes()
             with zipfile.ZipFile(io.BytesIO(data)) as archive:
                 unpacked = sum(item.file_size for item in archive.infolist())
             if unpacked > MAX_GOLDEN_BYTES:
@@ -74,6 +75,17 @@ class Bundle:
                 f"expected arrays in {self.manifest.golden_file}, found a file that does not read as such ({error}); "
                 f"export the bundle again."
             ) from None
+
+
+def _readable(source: str | Path, verify: bool, key: PublicKey | None) -> Bundle:
+    """`_open`, with what the file system refuses as a BundleError."""
+    try:
+        return _open(source, verify, key)
+    except OSError as error:
+        raise BundleError(
+            f"expected a bundle that can be read at {source}, found one that cannot be ({error.strerror or error}); "
+            f"check the path, and the permissions of the folder and its files."
+        ) from None
 
 
 def _open(source: str | Path, verify: bool, key: PublicKey | None) -> Bundle:
@@ -205,7 +217,8 @@ def _check_encoder(manifest: Manifest, encoder: Artifact) -> None:
     _check_graph(encoder, None, signal=(1, len(pre.leads), pre.samples), **facts)
     shapes = {tensor.name: tensor.shape for tensor in encoder.outputs}
     if manifest.prompt is not None:
-        _expect("tokens" in shapes, "an encoder that gives tokens, for there is a language model", f"{shapes}")
+        tokens = shapes.get("tokens", ())
+        _expect(len(tokens) == 3 and tokens[0] == 1, "an encoder that gives tokens (1, n, width)", f"{shapes}")
     if manifest.classification is not None:
         count = len(manifest.classification.labels)
         _expect(shapes.get("logits") == (1, count), f"logits (1, {count}) of the encoder", f"{shapes}")
@@ -234,6 +247,7 @@ def _check_generation(generation: Generation, graphs: dict[Role, Artifact]) -> N
     drawn_leads = (set(INDEPENDENT_LEADS), set(LEADS))
     known = set(generation.leads) in drawn_leads and len(generation.leads) == len(set(generation.leads))
     _expect(known, "generated leads I II V1..V6 or all twelve", " ".join(generation.leads))
+    _expect((generation.token is None) == (generation.token_count is None), "a token with its count", generation.token)
     _expect((generation.token_count or 0) <= 256, "at most 256 drawing tokens", generation.token_count)
     _expect(generation.steps <= 1000, "at most 1000 steps", generation.steps)
     _expect(0 <= (generation.guidance or 0) <= 20, "guidance from 0 to 20", generation.guidance)
@@ -245,8 +259,8 @@ def _check_generation(generation: Generation, graphs: dict[Role, Artifact]) -> N
         generation.schedule,
     )
     betas = generation.schedule
-    rising = betas is None or betas.beta_start <= betas.beta_end < 1
-    _expect(rising, "betas that rise and stay below 1", betas)
+    rising = betas is None or LEAST_BETA <= betas.beta_start <= betas.beta_end < 1
+    _expect(rising, f"betas that rise from {LEAST_BETA:g} or more and stay below 1", betas)
     missing = {"condition", "denoiser", "decoder"} - graphs.keys()
     _expect(not missing, "condition, denoiser and decoder, for it has a generation part", f"none of {sorted(missing)}")
     latent = (1, *generation.latent_shape)

@@ -148,9 +148,11 @@ class Dialogue:
 
         question: as typed; names of special tokens in it are plain characters. signal: soft tokens
         (n, width). forced: how the answer begins. answer: tokens that must be left for the answer.
-        Raises InputError for an empty question, ContextError where turn and answer do not fit;
-        the conversation is as before then.
+        Raises InputError for an empty question, ContextError where turn and answer do not fit, BundleError where the
+        bundle has no such turn; the conversation is as before then.
         """
+        if not template:
+            raise BundleError("expected a bundle whose prompt has this turn, found none; it was not made for this use.")
         question = question.strip()
         if not question:
             raise InputError("expected a question or a request, found an empty text; write one.")

@@ -27,6 +27,7 @@ INSTEAD = {"onnxruntime": ("onnxruntime-gpu",)}  # the same module under another
 MODULES = ("numpy", "onnxruntime", "llama_cpp", "serial", "msgspec", "uniecg_device._native")
 BASIC = ("numpy", "msgspec")
 SERIAL_GLOBS = ("/dev/ttyUSB*", "/dev/ttyACM*", "/dev/ttyAMA*", "/dev/ttyTHS*", "/dev/serial/by-id/*", "/dev/rfcomm*")
+BUILT_IN_PORTS = ("/dev/ttyAMA", "/dev/ttyTHS")
 
 
 @dataclass(frozen=True)
@@ -205,7 +206,8 @@ def _port(path: str) -> Check:
     if os.access(path, os.R_OK | os.W_OK):
         return Check("serial", path, "ok", "readable and writable")
     advice = f"no permission; run: sudo usermod -aG {_group(path, 'dialout')} $USER, then log in again"
-    return Check("serial", path, "problem", advice)
+    built_in = path.startswith(BUILT_IN_PORTS)  # there whether or not a device is, and often a console's
+    return Check("serial", path, "note" if built_in else "problem", advice)
 
 
 def _group(path: str, usual: str) -> str:

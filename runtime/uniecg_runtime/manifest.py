@@ -95,7 +95,7 @@ class Feature(Plain, frozen=True):
 
     name: str
     label: str
-    decimals: int = 0
+    decimals: Annotated[int, Meta(ge=0, le=6)] = 0
 
 
 class Prompt(Plain, frozen=True):
@@ -138,7 +138,10 @@ class Statements(Plain, frozen=True):
 
 
 class Classification(Plain, frozen=True):
-    """What the encoder's output `logits` (1, n) means: P(label) = sigmoid, named where it reaches its threshold."""
+    """What the encoder's output `logits` (1, n) means: P(label) = sigmoid.
+
+    thresholds: from where its authors call a label found. Results carry probabilities; whoever shows them compares.
+    """
 
     labels: tuple[str, ...]
     thresholds: tuple[float, ...]

@@ -19,7 +19,7 @@ class Interpretation:
     measurements: name -> {"value": number or None, "unit": str}. findings: finding -> leads.
     statements: label -> the language model's own probability. quality: score 0..1, acceptable, reasons per lead.
     timing_ms: load (of weights, the first time), preprocess, encode, picture (of a bundle that looks at one), prefill,
-    statements and text are durations; first_token and total count from the start, load left out.
+    statements, text and quality are durations; first_token and total count from the start, load left out.
     backend: by role, what ran it.
     """
 

@@ -50,7 +50,7 @@ def sample(
     Raises InputError for steps outside 1..1000, a seed outside 0..2^64-1 or guidance outside 0..20.
     """
     steps = generation.steps if steps is None else steps
-    guidance = (generation.guidance or 1.0) if guidance is None else guidance
+    guidance = guidance_of(generation) if guidance is None else guidance
     check_options(steps, seed, guidance)
     given = {"condition": condition}
     if generation.guidance is not None:
@@ -91,6 +91,11 @@ def _denoise(
             x = diffusion.ddpm_step(schedule, steps, int(t), x, predicted, fresh)
         x = x.astype(np.float32, copy=False)
     return x
+
+
+def guidance_of(generation: Generation) -> float:
+    """The bundle's own; 1, which steers nothing, where its graph takes none."""
+    return 1.0 if generation.guidance is None else generation.guidance
 
 
 def check_options(steps: int, seed: int, guidance: float) -> None:

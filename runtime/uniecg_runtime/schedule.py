@@ -3,7 +3,8 @@
 Denoising diffusion probabilistic models (Ho et al., arXiv 2006.11239) and denoising diffusion implicit models (Song
 et al., arXiv 2010.02502). A noisy latent at step t is sqrt(abar_t) x0 + sqrt(1 - abar_t) e; the denoiser predicts e.
 Steps of a sampler lie train_steps // steps apart and end at 0, so that each counts from what training saw
-("leading" spacing). The predicted x0 is clipped at every step. Nothing here draws noise: it is an argument.
+("leading" spacing). The predicted x0 is clipped where the schedule says how
+far. Nothing here draws noise: it is an argument.
 """
 
 from __future__ import annotations

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LIVE_SECONDS = 8.0
 LIVE_EVERY = 1.0
+LEAST_INTERVAL = 0.5  # between windows; a device's blocks come every 0.1 s
 FINISH_POLL = 0.02
 
 
@@ -213,8 +214,11 @@ def stream(
     interval: seconds between the ends of two windows, by the device's clock.
     Raises DeviceError as the device does, after the window in work was yielded; InputError for bad options.
     """
-    if not (interval > 0 and (windows is None or windows > 0) and (duration is None or duration > 0)):
-        raise InputError("expected a positive interval, number of windows and duration; give values above zero.")
+    if not (interval >= LEAST_INTERVAL and (windows is None or windows > 0) and (duration is None or duration > 0)):
+        raise InputError(
+            f"expected an interval of {LEAST_INTERVAL:g} s or more, and a number of windows and a duration above zero, "
+            f"found {interval:g}, {windows} and {duration}; give such values."
+        )
     worker = _Worker(assistant)
     failure: UniecgError | None = None
     loop = _Loop(worker, _window_seconds(assistant), interval, windows)

@@ -89,7 +89,7 @@ class _Replay:
             errors = [relative_error(a, b) for a, b in zip(found, expected, strict=True)]
         except BackendError as error:
             return Check(role, float("nan"), tolerance, False, self.backend, str(error))
-        except (KeyError, ValueError, TypeError) as error:
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise BundleError(
                 f"expected golden arrays that fit the {role}, found others ({error}); export again."
             ) from None

@@ -287,6 +287,36 @@ def test_threads_wait_for_each_other(assistant: Assistant, recording: Recording)
     assert texts == [expected] * 3
 
 
+def test_a_conversation_is_alone_at_the_graphs(assistant: Assistant) -> None:
+    held: list[bool] = []
+    assistant.chat().ask("Hello", on_text=lambda _: held.append(assistant._lock.locked()))
+    assert held and all(held)
+
+
+@pytest.mark.parametrize("turn", ["first_turn", "first_turn_with_signal", "next_turn"])
+def test_a_turn_that_the_bundle_cannot_have_is_refused(
+    bundle: Bundle, tmp_path: Path, recording: Recording, turn: str
+) -> None:
+    prompt = {**msgspec.to_builtins(bundle.manifest.prompt), turn: ""}
+    without = Assistant(with_manifest(bundle, tmp_path, prompt=prompt), threads=1)
+    with pytest.raises(BundleError, match="whose prompt has this turn"):
+        if turn == "first_turn":
+            without.generate("atrial fibrillation")
+        elif turn == "first_turn_with_signal":
+            without.interpret(recording)
+        else:
+            talk = without.chat()
+            talk.ask("Hello")
+            talk.ask("Hello again")
+
+
+def test_guidance_that_the_generator_does_not_take_is_refused(bundle: Bundle, tmp_path: Path) -> None:
+    generation = {**msgspec.to_builtins(bundle.manifest.generation), "guidance": None}
+    without = Assistant(with_manifest(bundle, tmp_path, generation=generation), threads=1)
+    with pytest.raises(InputError, match="takes none; leave it out"):
+        without.generate("normal ECG", guidance=2.0)
+
+
 @pytest.mark.parametrize("rate", [45, 72, 130])
 def test_the_text_names_the_heart_rate(trained: Assistant, rate: int) -> None:
     result = trained.interpret(simulate(ParametricEcg(heart_rate=float(rate)), 10.0, 500.0, rate))

@@ -72,6 +72,21 @@ def test_no_folder_is_an_error_that_says_what_to_give(tmp_path: Path) -> None:
         Bundle.open(tmp_path / "file")
 
 
+def test_what_the_file_system_refuses_is_a_bundle_error(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(BundleError, match="check the path, and the permissions"):
+        Bundle.open("x" * 300)
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")  # root, who may run these tests, is denied nothing
+
+    opened = Bundle.open(folder)
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(BundleError, match=r"cannot be \(Permission denied\)"):
+        Bundle.open(folder)
+    with pytest.raises(BundleError, match="expected arrays"):
+        opened.golden()
+
+
 def test_a_folder_without_a_manifest_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"expected manifest\.json .* found nothing"):
         Bundle.open(tmp_path)
@@ -208,6 +223,10 @@ def test_a_manifest_that_is_no_json_object_is_refused(folder: Path, data: bytes)
         (lambda m: m["prompt"].update(context=10**9), "context of at most"),
         (lambda m: m["prompt"].update(max_new_tokens=10**6), "shorter than the context"),
         (lambda m: m["generation"].update(token_count=10**6), "drawing tokens"),
+        (lambda m: m["generation"].update(token=None), "a token with its count"),
+        (lambda m: m["generation"].update(token_count=None), "a token with its count"),
+        (lambda m: m["prompt"]["features"][0].update(decimals=-1), "does not fit"),
+        (lambda m: m["prompt"]["features"][0].update(decimals=10**8), "does not fit"),
         (lambda m: m["generation"].update(steps=10**6), "steps"),
         (lambda m: m["generation"].update(guidance=-1), "guidance"),
         (lambda m: m["generation"].update(leads=["I"]), "generated leads"),
@@ -216,6 +235,7 @@ def test_a_manifest_that_is_no_json_object_is_refused(folder: Path, data: bytes)
         (lambda m: artifact(m, "decoder")["outputs"][0].update(shape=[1, 12, 1280]), "samples"),
         (lambda m: artifact(m, "encoder")["inputs"][0].update(name="ecg"), "inputs"),
         (lambda m: artifact(m, "encoder")["inputs"][0].update(dtype="float16"), "float32"),
+        (lambda m: artifact(m, "encoder")["outputs"][0].update(shape=[1, 256]), r"tokens \(1, n, width\)"),
         (lambda m: artifact(m, "encoder")["outputs"][0].update(shape=[1, 10**6, 10**6]), "smaller tensors"),
         (lambda m: artifact(m, "encoder")["outputs"][0].update(shape=[1, -1, 256]), "smaller tensors"),
         (lambda m: artifact(m, "encoder")["outputs"][0].update(shape=[]), "smaller tensors"),

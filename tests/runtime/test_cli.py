@@ -136,7 +136,7 @@ def spoil(record: Path, tmp_path: Path, how: str) -> tuple[str | Path, ...]:
         ("nan", "spoilt"),
         ("flat", "flat"),
         ("microvolts", "--units"),
-        ("short", "too short"),
+        ("short", "expected at least 5 s"),
         ("lead", "V99"),
     ],
 )
@@ -208,6 +208,54 @@ def test_the_same_seed_draws_the_same(folder: str) -> None:
 )
 def test_generate_refuses_what_cannot_be(folder: str, options: tuple[str, ...], word: str, tmp_path: Path) -> None:
     refused(uniecg("generate", "normal", "--steps", "1", *options, "--bundle", folder), word)
+
+
+def test_files_that_cannot_be_written_are_refused_before_anything_is_drawn(folder: str, tmp_path: Path) -> None:
+    draw = ("generate", "normal", "--steps", "1", "--bundle", folder)
+    refused(uniecg(*draw, "--out", tmp_path / "x.hea", "--plot", tmp_path / "x.jpg"), "x.jpg")
+    refused(uniecg(*draw, "--out", tmp_path / "none" / "x.hea"), "expected a folder")
+    refused(uniecg("chat", "--bundle", folder, "--out", tmp_path / "x.wav", stdin="Draw an ECG\n"), "x.wav")
+    (tmp_path / "taken").write_text("")
+    refused(uniecg("demo", "--bundle", folder, "--folder", tmp_path / "taken"), "make the folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["taken"]
+
+
+def test_encode_keeps_every_record_though_one_is_given_twice(record: Path, folder: str, tmp_path: Path) -> None:
+    out = tmp_path / "x.npz"
+    result = uniecg("encode", record, record, "--out", out, "--bundle", folder)
+    assert result.returncode == 0, result.stderr
+    with np.load(out) as arrays:
+        assert list(arrays["records"]) == [str(record)] * 2
+        assert arrays["tokens"].shape[0] == 2 and np.array_equal(*arrays["tokens"])
+
+
+def test_a_day_of_holter_may_be_talked_about(folder: str, tmp_path: Path) -> None:
+    minute = simulate(ParametricEcg(heart_rate=72.0), 60.0, 250.0, 3)
+    day = tmp_path / "day.hea"
+    write_wfdb(minute, day)
+    samples = 24 * 3600 * 250
+    signals = [f"day.dat 16 1000/mV 16 0 0 0 0 {lead}" for lead in LEADS]
+    day.write_text("\n".join([f"day 12 250 {samples}", *signals]))
+    with (tmp_path / "day.dat").open("r+b") as file:
+        file.truncate(samples * 12 * 2)
+    result = uniecg("chat", day, "--ask", "What is the heart rate?", "--json", "--bundle", folder)
+    assert result.returncode == 0, result.stderr
+
+
+def test_a_name_that_is_no_text_and_one_that_would_steer_the_terminal_are_shown_harmless(
+    record: Path, folder: str, tmp_path: Path
+) -> None:
+    odd = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.csv")
+    write_csv(read_recording(record), Path(odd))
+    result = uniecg("interpret", odd, "--json", "--bundle", folder)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["record"].endswith("caf?.csv")
+    refused(uniecg("interpret", tmp_path / "\x1b]0;owned\x07.hea", "--bundle", folder), "\N{REPLACEMENT CHARACTER}")
+
+
+def test_a_bundle_path_that_looks_like_markup_is_shown_as_it_is(tmp_path: Path) -> None:
+    result = uniecg("doctor", "--bundle", tmp_path / "[/old]")
+    assert result.returncode == 1 and "[/old]" in result.stdout and not result.stderr
 
 
 def test_chat_answers_once_and_says_which_way(record: Path, folder: str) -> None:

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from uniecg_device.errors import InputError
 from uniecg_device.signals import INDEPENDENT_LEADS
 from uniecg_runtime.manifest import Generation, Schedule
-from uniecg_runtime.sampler import check_options, noise, sample
+from uniecg_runtime.sampler import check_options, guidance_of, noise, sample
 from uniecg_runtime.schedule import alpha_bars
 
 Array = NDArray[np.float32]
 CONDITION = np.zeros((1, 4), np.float32)
 
 
-def generation(solver: str = "euler", steps: int = 8) -> Generation:
+def generation(solver: str = "euler", steps: int = 8, guidance: float | None = 2.0) -> Generation:
     return Generation(
         token="[ECG]",
         token_count=2,
@@ -30,7 +30,7 @@ def generation(solver: str = "euler", steps: int = 8) -> Generation:
         sampler="rectified_flow",
         solver=solver,  # type: ignore[arg-type]
         steps=steps,
-        guidance=2.0,
+        guidance=guidance,
         fs=128.0,
         leads=INDEPENDENT_LEADS,
     )
@@ -81,6 +81,11 @@ def test_steps_and_guidance_default_to_the_bundle_and_may_be_given() -> None:
     assert flow.guidance == [2.0] * 3
     sample(flow, CONDITION, generation(steps=3), steps=2, guidance=1.0)
     assert flow.guidance[3:] == [1.0] * 2
+
+
+def test_a_bundles_own_guidance_may_be_none_at_all_or_zero() -> None:
+    assert guidance_of(generation(guidance=0.0)) == 0.0
+    assert guidance_of(generation(guidance=None)) == 1.0
 
 
 def test_the_same_seed_is_the_same_noise_bit_for_bit_and_another_is_not() -> None:

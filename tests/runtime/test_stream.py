@@ -200,9 +200,11 @@ def test_a_device_without_a_clean_sample_is_shown_as_such() -> None:
     assert state.heart_rate is None and state.quality is None and state.electrodes_off == LEADS
 
 
-@pytest.mark.parametrize("options", [{"interval": 0}, {"windows": 0}, {"duration": -1.0}, {"interval": float("nan")}])
+@pytest.mark.parametrize(
+    "options", [{"interval": 0}, {"interval": 0.4}, {"windows": 0}, {"duration": -1.0}, {"interval": float("nan")}]
+)
 def test_options_that_make_no_stream_are_refused(options: dict[str, Any]) -> None:
-    with pytest.raises(InputError, match="expected a positive"):
+    with pytest.raises(InputError, match=r"expected an interval of 0.5 s or more"):
         list(stream(iter(()), Reader(), **options))  # type: ignore[arg-type]
 
 

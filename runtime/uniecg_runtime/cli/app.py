@@ -12,6 +12,8 @@ import typer
 
 from uniecg_device.errors import UniecgError
 from uniecg_runtime.cli.opening import Opening
+from uniecg_runtime.cli.output import complain
+from uniecg_runtime.cli.records import Told
 
 BUILT_IN = "uniecg-nano"
 
@@ -99,7 +101,7 @@ def interpret(
     """Read recordings and write what they show."""
     from uniecg_runtime.cli import interpret as command
 
-    how = command.Reading(fs, units, leads, start, question)
+    how = command.Reading(Told(fs, units, leads), start, question)
     raise typer.Exit(command.run(records, Opening(bundle, key, backend, threads), how, as_json=json))
 
 
@@ -119,7 +121,7 @@ def encode(
     """Write what the bundle's encoder gives for recordings: tokens, features, an embedding or logits."""
     from uniecg_runtime.cli import interpret as command
 
-    how = command.Reading(fs, units, leads, start, None)
+    how = command.Reading(Told(fs, units, leads), start, None)
     raise typer.Exit(command.encode(records, Opening(bundle, key, backend, threads), how, out))
 
 
@@ -169,7 +171,7 @@ def chat(
     from uniecg_runtime.cli import chat as command
 
     opening, keep = Opening(bundle, key, backend, threads), command.Keep(out, plot)
-    command.run(record, ask, opening, (fs, units, leads), keep, as_json=json)
+    command.run(record, ask, opening, Told(fs, units, leads), keep, as_json=json)
 
 
 @app.command()
@@ -207,7 +209,7 @@ def simulate(
     """Be a device: send its exact wire bytes over a pty, whose path is printed."""
     from uniecg_runtime.cli import simulate as command
 
-    command.run(device, record, (fs, units, leads), command.Source(heart_rate, rhythm), speed=speed, tcp=tcp)
+    command.run(device, record, Told(fs, units, leads), command.Source(heart_rate, rhythm), speed=speed, tcp=tcp)
 
 
 @app.command()
@@ -361,7 +363,7 @@ def main() -> None:
     try:
         app()
     except UniecgError as error:
-        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+        complain(str(error))
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)

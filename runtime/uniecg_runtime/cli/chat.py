@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from uniecg_device.errors import ContextError, InputError
 from uniecg_runtime.cli.generate import drawn_json
-from uniecg_runtime.cli.output import describe, keep, say, say_json, split_leads
+from uniecg_runtime.cli.output import check_files, describe, keep, say, say_json
+from uniecg_runtime.cli.records import window_seconds
 
 if TYPE_CHECKING:
     from uniecg_device.signals import Recording
     from uniecg_runtime.assistant import Assistant, Reply
     from uniecg_runtime.cli.opening import Opening
-
-READING = tuple[float | None, str | None, str | None]
+    from uniecg_runtime.cli.records import Told
 
 
 @dataclass
@@ -41,7 +41,7 @@ def run(
     record: Path | None,
     ask: str | None,
     opening: Opening,
-    how: READING,
+    told: Told,
     files: Keep,
     *,
     as_json: bool,
@@ -49,8 +49,9 @@ def run(
     """Answer `ask` once, or talk until end of input. Raises InputError for --json without --ask."""
     if as_json and ask is None:
         raise InputError('expected --ask "TEXT" beside --json, found none; a conversation at the keyboard is text.')
-    recording = _read(record, how)
+    check_files(files.out, files.plot)
     assistant = opening.assistant()
+    recording = None if record is None else told.read(record, seconds=window_seconds(assistant.bundle))
     if ask is None:
         _talk(assistant, recording, files)
         return
@@ -63,17 +64,8 @@ def run(
         _after(reply, written)
 
 
-def _read(record: Path | None, how: READING) -> Recording | None:
-    if record is None:
-        return None
-    from uniecg_runtime.formats.read import read_recording
-
-    fs, units, leads = how
-    return read_recording(record, fs=fs, units=units, leads=split_leads(leads))
-
-
 def _talk(assistant: Assistant, recording: Recording | None, files: Keep) -> None:
-    """Read a line, answer it; end of input or an empty line with `/quit` ends it."""
+    """Read a line, answer it; end of input or `/quit` ends it."""
     from uniecg_runtime.results import DISCLAIMER
 
     about = f" about {recording.name or 'the recording'} ({describe(recording)})" if recording is not None else ""
@@ -94,10 +86,11 @@ def _talk(assistant: Assistant, recording: Recording | None, files: Keep) -> Non
             continue
         try:
             reply = conversation.ask(line, on_text=lambda text: say(text, end=""))
+            written = files.next(reply.recording) if reply.recording is not None else []
         except (ContextError, InputError) as error:
             say(f"error: {error} (/new starts over)")
             continue
-        _after(reply, files.next(reply.recording) if reply.recording is not None else [])
+        _after(reply, written)
 
 
 def _after(reply: Reply, written: list[str]) -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from uniecg_runtime.cli.output import describe, keep, say
+from uniecg_device.errors import InputError
+from uniecg_runtime.cli.output import check_files, describe, keep, say
 from uniecg_runtime.cli.stream import show
 
 if TYPE_CHECKING:
@@ -26,6 +27,11 @@ def run(opening: Opening, folder: Path) -> None:
     from uniecg_runtime.results import DISCLAIMER
 
     begin = time.perf_counter()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"expected to be able to make the folder {folder}: {error.strerror}; give another.") from None
+    check_files(folder / "af.hea", folder / "af.png")
     say(f"uniecg demo. {DISCLAIMER}")
     assistant = opening.assistant()
     manifest = assistant.bundle.manifest
@@ -63,6 +69,5 @@ def _draw(assistant: Assistant, folder: Path) -> None:
     say("   ", end="")
     drawn = assistant.generate(REQUEST, on_text=lambda text: say(text, end=""))
     say(f"\n   {describe(drawn.recording)}, {drawn.timing_ms['total']:.0f} ms")
-    folder.mkdir(parents=True, exist_ok=True)
     for file in keep(drawn.recording, folder / "af.hea", folder / "af.png"):
         say(f"   wrote {file}")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniecg_device.errors import InputError
-from uniecg_runtime.cli.output import describe, keep, say, say_json
+from uniecg_runtime.cli.output import check_files, describe, keep, say, say_json
 
 if TYPE_CHECKING:
     from uniecg_device.signals import Recording
@@ -33,6 +33,7 @@ class Wish:
 
 def run(wish: Wish, opening: Opening, *, out: Path | None, plot: Path | None, as_json: bool) -> None:
     """Draw once, write the files asked for, and say what was drawn."""
+    check_files(out, plot)
     drawn = opening.assistant().generate(
         wish.text,
         sex=wish.sex,

@@ -2,33 +2,27 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass, replace
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uniecg_device.errors import InputError
-from uniecg_runtime.cli.output import (
-    after_text,
-    describe,
-    say,
-    say_json,
-    split_leads,
-)
+from uniecg_runtime.cli.output import after_text, complain, describe, say, say_json
+from uniecg_runtime.cli.records import window_seconds
 
 if TYPE_CHECKING:
     from uniecg_device.signals import Recording
     from uniecg_runtime.assistant import Assistant
     from uniecg_runtime.cli.opening import Opening
+    from uniecg_runtime.cli.records import Told
 
 
 @dataclass(frozen=True)
 class Reading:
-    """How to read the files where they do not say, and what to ask."""
+    """How to read the files, from which second on, and what to ask."""
 
-    fs: float | None
-    units: str | None
-    leads: str | None
+    told: Told
     start: float
     question: str | None
 
@@ -42,7 +36,7 @@ def run(records: list[Path], opening: Opening, how: Reading, *, as_json: bool) -
             _one(assistant, record, how, as_json=as_json)
         except InputError as error:
             failed = True
-            print(f"error: {record}: {' '.join(str(error).split())}", file=sys.stderr)
+            complain(f"{record}: {error}")
     return int(failed)
 
 
@@ -51,18 +45,19 @@ def encode(records: list[Path], opening: Opening, how: Reading, out: Path) -> in
     import numpy as np
 
     assistant = opening.assistant()
-    encoded = {}
+    encoded = []
     for record in records:
         try:
-            encoded[str(record)] = assistant.encode(_read(assistant, record, how))
+            encoded.append((str(record), assistant.encode(_read(assistant, record, how))))
         except InputError as error:
-            print(f"error: {record}: {' '.join(str(error).split())}", file=sys.stderr)
+            complain(f"{record}: {error}")
     if encoded:
-        names = next(iter(encoded.values()))
-        arrays = {name: np.stack([outputs[name] for outputs in encoded.values()]) for name in names}
+        arrays = {name: np.stack([outputs[name] for _, outputs in encoded]) for name in encoded[0][1]}
+        held = {"records": np.array([record for record, _ in encoded]), **arrays}
+        packed = BytesIO()
+        np.savez_compressed(packed, **held)  # type: ignore[arg-type]
         try:
-            with out.open("wb") as file:
-                np.savez_compressed(file, records=np.array(list(encoded)), **arrays)  # type: ignore[arg-type]
+            out.write_bytes(packed.getbuffer())
         except OSError as error:
             raise InputError(f"expected to be able to write {out}: {error}; choose another place.") from None
         say(f"wrote {out}: {', '.join(f'{name} {array.shape}' for name, array in arrays.items())}")
@@ -84,16 +79,5 @@ def _one(assistant: Assistant, record: Path, how: Reading, *, as_json: bool) -> 
 
 def _read(assistant: Assistant, record: Path, how: Reading) -> Recording:
     """The stretch that the bundle's encoder takes."""
-    from uniecg_runtime.formats.read import read_recording
-    from uniecg_runtime.manifest import need
-
-    preprocessing = need(assistant.bundle.manifest.preprocessing, "an encoder")
-    recording = read_recording(
-        record,
-        fs=how.fs,
-        units=how.units,
-        leads=split_leads(how.leads),
-        start=how.start,
-        seconds=preprocessing.samples / preprocessing.fs,  # a day of Holter need not fit in memory
-    )
+    recording = how.told.read(record, start=how.start, seconds=window_seconds(assistant.bundle))
     return replace(recording, name=str(record))

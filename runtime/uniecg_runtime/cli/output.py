@@ -22,8 +22,13 @@ CONTROLS = dict.fromkeys([*range(9), *range(11, 32), *range(127, 160)], "\N{REPL
 
 
 def clean(text: str) -> str:
-    """Text without control characters other than tab and newline."""
-    return text.translate(CONTROLS)
+    """Text without control characters other than tab and newline, nor what UTF-8 cannot hold."""
+    return text.translate(CONTROLS).encode("utf-8", "replace").decode()
+
+
+def complain(text: str) -> None:
+    """One `error:` line on standard error."""
+    print(f"error: {clean(' '.join(text.split()))}", file=sys.stderr)
 
 
 def say(text: str = "", end: str = "\n") -> None:
@@ -42,14 +47,14 @@ def say_json(value: dict[str, Any]) -> None:
 def _plain(value: Any) -> Any:
     """Python numbers, strings, lists and dicts for JSON."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {_plain(str(key)): _plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
     if hasattr(value, "tolist"):
         return _plain(value.tolist())
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    return value
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value
 
 
 def measurements_line(measurements: dict[str, dict[str, Any]]) -> str:
@@ -88,8 +93,22 @@ def describe(recording: Recording) -> str:
     return f"{len(recording.leads)} leads, {recording.fs:g} Hz, {recording.duration:.1f} s{marked}"
 
 
+def check_files(out: Path | None, plot: Path | None) -> None:
+    """Raises InputError, before any work is done, where `keep` could not write a file."""
+    if out is not None and out.suffix.lower() not in (".hea", ".csv"):
+        what = "x.hea or x.csv, which carry the SYNTHETIC mark"
+        raise InputError(f"expected --out {what}, found {out.name}; name it so.")
+    if plot is not None:
+        from uniecg_runtime.formats.plot import check_plot
+
+        check_plot(plot)
+    for path in (out, plot):
+        if path is not None and not path.absolute().parent.is_dir():
+            raise InputError(f"expected a folder at {path.absolute().parent}, found none; make it, or write elsewhere.")
+
+
 def keep(recording: Recording, out: Path | None, plot: Path | None) -> list[str]:
-    """Write the files that were asked for; their paths. Raises InputError for a suffix it cannot write."""
+    """Write the files that were asked for, which `check_files` let pass; their paths."""
     written = []
     if out is not None:
         written.append(str(_write(recording, out)))
@@ -103,14 +122,4 @@ def keep(recording: Recording, out: Path | None, plot: Path | None) -> list[str]
 def _write(recording: Recording, path: Path) -> Path:
     from uniecg_runtime.formats.write import write_csv, write_wfdb
 
-    match path.suffix.lower():
-        case ".hea":
-            return write_wfdb(recording, path)
-        case ".csv":
-            return write_csv(recording, path)
-    raise InputError(f"expected --out x.hea or x.csv, which carry the SYNTHETIC mark, found {path.name}; name it so.")
-
-
-def split_leads(leads: str | None) -> tuple[str, ...] | None:
-    """`I,II,V1` -> names."""
-    return None if leads is None else tuple(name.strip() for name in leads.split(","))
+    return write_csv(recording, path) if path.suffix.lower() == ".csv" else write_wfdb(recording, path)

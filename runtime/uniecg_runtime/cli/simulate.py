@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from uniecg_runtime.cli.output import describe, say, split_leads
+from uniecg_runtime.cli.output import describe, say
 
 if TYPE_CHECKING:
     from uniecg_device.signals import Recording
+    from uniecg_runtime.cli.records import Told
 
 SIMULATED_SECONDS = 60.0
 
@@ -26,7 +27,7 @@ class Source:
 def run(
     profile: str,
     record: Path | None,
-    how: tuple[float | None, str | None, str | None],
+    told: Told,
     source: Source,
     *,
     speed: float,
@@ -38,7 +39,7 @@ def run(
 
     if not 0 < speed <= 1000:
         raise InputError(f"expected --speed above 0 and up to 1000, found {speed:g}; 1 is the device's own pace.")
-    recording = _made(source) if record is None else _read(record, how)
+    recording = _made(source) if record is None else told.read(record)
     with Simulator(profile, recording, listen="pty" if tcp is None else f"127.0.0.1:{tcp}", speed=speed) as device:
         say(device.url)
         say(f"{device.profile.title}: {describe(recording)}, over and over; Ctrl-C ends it")
@@ -47,13 +48,6 @@ def run(
         say(f"try: uniecg stream --device {profile} --port {device.url}")
         while True:
             time.sleep(1)
-
-
-def _read(record: Path, how: tuple[float | None, str | None, str | None]) -> Recording:
-    from uniecg_runtime.formats.read import read_recording
-
-    fs, units, leads = how
-    return read_recording(record, fs=fs, units=units, leads=split_leads(leads))
 
 
 def _made(source: Source) -> Recording:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uniecg_device.errors import BackendError
-from uniecg_runtime.cli.output import say, say_json
+from uniecg_runtime.cli.output import clean, say, say_json
 
 if TYPE_CHECKING:
     from uniecg_runtime.cli.opening import Opening
@@ -91,7 +91,7 @@ def verify(opening: Opening, *, as_json: bool) -> int:
     for result in results:
         error = "not run" if result.reason else f"{result.error:.2e}"
         sign = SIGNS["ok" if result.ok else "problem"]
-        table.add_row(result.role, escape(result.backend), error, f"{result.tolerance:.0e}", sign)
+        table.add_row(result.role, escape(clean(result.backend)), error, f"{result.tolerance:.0e}", sign)
     Console().print(table)
     for result in results:
         if result.reason:
@@ -116,7 +116,7 @@ def doctor(opening: Opening, *, as_json: bool) -> int:
     for topic, group in groupby(checks, key=lambda check: check.topic):
         table.add_row(f"[bold]{topic}[/]")
         for check in group:
-            table.add_row(f"  {check.name}", SIGNS[check.status], escape(check.found))
+            table.add_row(f"  {escape(clean(check.name))}", SIGNS[check.status], escape(clean(check.found)))
     Console().print(table)
     return int(not healthy)
 
@@ -137,9 +137,10 @@ def bench(opening: Opening, runs: int, warm_up: int, *, as_json: bool) -> None:
         say_json(asdict(result))
         return
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
-    table = Table("stage", title=f"{result.bundle} {result.version}, ms over {runs} runs")
+    table = Table("stage", title=escape(clean(f"{result.bundle} {result.version}, ms over {runs} runs")))
     for column in ("median", "p90", "p99"):
         table.add_column(column, justify="right")
     for stage, latency in result.stages.items():

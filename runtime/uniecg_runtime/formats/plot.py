@@ -6,6 +6,7 @@ the size and averaged down, so that lines are smooth.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,14 @@ class Page:
         self.draw.text((x * self.per_mm, y * self.per_mm), text, font=font, fill=colour, anchor=anchor)
 
 
+def check_plot(path: Path) -> None:
+    """Raises InputError where ECG paper cannot be drawn to `path`: another kind of file, or no Pillow."""
+    if importlib.util.find_spec("PIL") is None:
+        raise InputError("Drawing ECG paper needs Pillow; install it: pip install 'uniecg-edge[plot]'.")
+    if path.suffix.lower() != ".png":
+        raise InputError(f"ECG paper is drawn to a .png file, not to {path.name}.")
+
+
 def plot_paper(
     recording: Recording,
     path: str | Path,
@@ -92,13 +101,10 @@ def plot_paper(
     A synthetic recording is watermarked and says so in the PNG's metadata.
     Raises InputError where Pillow is not installed, dpi is not in 72..600, or the file cannot be written.
     """
-    try:
-        from PIL import Image
-    except ImportError:
-        raise InputError("Drawing ECG paper needs Pillow; install it: pip install 'uniecg-edge[plot]'.") from None
     file = Path(path)
-    if file.suffix.lower() != ".png":
-        raise InputError(f"ECG paper is drawn to a .png file, not to {file.name}.")
+    check_plot(file)
+    from PIL import Image
+
     if not 72 <= dpi <= 600:
         raise InputError(f"dpi must lie between 72 and 600, not {dpi}.")
     finer = max(600 // dpi, 1) if dpi > 200 else 3  # a canvas of at most 105 MB
