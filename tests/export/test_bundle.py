@@ -178,10 +178,45 @@ def test_the_old_bundle_returns_where_the_new_one_cannot_be_moved(
         moved(source, target)
 
     monkeypatch.setattr(staging.os, "rename", fail_once)
-    with pytest.raises(OSError, match="disk gone"), staged(out) as folder:
+    with pytest.raises(InputError, match="disk gone"), staged(out) as folder:
         (folder / "manifest.json").write_text("new")
     assert (out / "manifest.json").read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
+def test_a_folder_that_became_no_bundle_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "bundle"
+    with pytest.raises(InputError, match="new folder or a bundle to replace"), staged(out) as folder:
+        (folder / "manifest.json").touch()
+        out.mkdir()
+        (out / "thesis.tex").touch()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*")] == ["bundle", "bundle/thesis.tex"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_keeps_pointing_to_the_bundle_that_is_replaced(tmp_path: Path, there: bool) -> None:
+    target, out = tmp_path / "releases" / "2", tmp_path / "current"
+    if there:
+        target.mkdir(parents=True)
+        (target / "manifest.json").write_text("old")
+    out.symlink_to(target)
+    with staged(out) as folder:
+        (folder / "manifest.json").write_text("new")
+    assert out.is_symlink() and (target / "manifest.json").read_text() == "new"
+    assert {path.name for path in tmp_path.iterdir()} == {"releases", "current"}
+    assert [path.name for path in target.parent.iterdir()] == ["2"]
+
+
+def test_what_cannot_be_moved_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "round").symlink_to("round")
+    with pytest.raises(InputError, match="found something else"), staged(tmp_path / "round"):
+        raise AssertionError
+    (tmp_path / "disk").mkdir()
+    monkeypatch.setattr(staging.os.path, "ismount", lambda path: Path(path) == tmp_path / "disk")
+    with pytest.raises(InputError, match="found a mount point"), staged(tmp_path / "disk"):
+        raise AssertionError
 
 
 def test_a_folder_that_is_no_bundle_is_never_replaced(checkpoint: Path, tmp_path: Path) -> None:
