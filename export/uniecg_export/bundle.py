@@ -183,7 +183,7 @@ def _seal(folder: Path, described: Manifest, files: Sequence[str]) -> Manifest:
     checks = {check.role: check for check in verify_bundle(Bundle.open_unsigned(folder))}
     replays = [Gate(f"{role}.golden", "replay, relative error", check.error, 1.0) for role, check in checks.items()]
     if not all(gate.ok for gate in replays):
-        raise GateError(replays)
+        raise GateError(replays, final=True)
     golden = tuple(Golden(role=g.role, tolerance=max(g.tolerance, 2 * checks[g.role].error)) for g in described.golden)
     described = msgspec.structs.replace(described, golden=golden)
     (folder / MANIFEST).write_bytes(manifest.encode(described))

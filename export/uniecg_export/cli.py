@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from uniecg_export.bundle import export_checkpoint
-from uniecg_export.gates import GateError
+from uniecg_export.gates import GateError, verdict
 from uniecg_export.sweep import trial_table
 from uniecg_runtime.manifest import Gate, Override
 
@@ -20,7 +20,7 @@ def export(checkpoint: Path, out: Path, **options: Any) -> None:
 
     Raises UniecgError with the reason where nothing was written.
     """
-    console = Console()
+    console = Console(highlight=False, markup=False, emoji=False)  # names and reasons are printed as they are
     try:
         with console.status("reading the checkpoint") as status:
             done = export_checkpoint(
@@ -30,7 +30,7 @@ def export(checkpoint: Path, out: Path, **options: Any) -> None:
                 **options,
             )
     except GateError as error:
-        console.print(_table("What was measured; less is better", error.gates, ()))
+        console.print(_table("What was measured; less is better", error.gates, error.overrides))
         raise
     overrides = done.manifest.overrides
     console.print(_table("The reference against the checkpoint", done.parity, overrides))
@@ -38,18 +38,17 @@ def export(checkpoint: Path, out: Path, **options: Any) -> None:
         console.print(_table("The bundle against the reference; less is better", done.manifest.gates, overrides))
     console.print(trial_table(done.trials, done.chosen))
     size = sum(item.size for item in done.manifest.artifacts) / 1e6
-    console.print(f"{done.manifest.name} {done.manifest.version}: {size:.1f} MB in {done.folder}", highlight=False)
+    console.print(f"{done.manifest.name} {done.manifest.version}: {size:.1f} MB in {done.folder}")
     for note in done.manifest.provenance.notes:
-        console.print(f"note: {note}", highlight=False, markup=False)
+        console.print(f"note: {note}")
     console.print(done.manifest.intended_use, style="dim")
 
 
 def _table(title: str, gates: Sequence[Gate], overrides: Sequence[Override]) -> Table:
-    reasons = {item.gate: item.reason for item in overrides}
     table = Table(title=title)
     for heading in ("gate", "what", "measured", "limit", ""):
         table.add_column(heading, justify="right" if heading in ("measured", "limit") else "left")
     for gate in gates:
-        verdict = "ok" if gate.ok else f"overridden: {reasons[gate.name]}" if gate.name in reasons else "refused"
-        table.add_row(gate.name, gate.what, f"{gate.measured:.2g}", f"{gate.limit:.2g}", verdict)
+        figures = f"{gate.measured:.2g}", f"{gate.limit:.2g}"
+        table.add_row(gate.name, gate.what, *figures, verdict(gate, overrides))
     return table

@@ -22,19 +22,24 @@ LIMITS = {
     "size": 1.0,
     "speed": 1.05,  # a twentieth is what two runs of the same file differ by on a busy machine
 }
+REFUSED = "refused"
 
 
 class GateError(UniecgError):
-    """An artifact that a gate refuses. `gates` holds all that was measured."""
+    """An artifact that a gate refuses. `gates` holds all that was measured, `overrides` what was accepted beforehand.
 
-    def __init__(self, gates: Sequence[Gate]) -> None:
-        self.gates = tuple(gates)
-        refused = [gate for gate in gates if not gate.ok]
-        what = "; ".join(f"{g.name}: {g.what} {g.measured:.3g}, at most {g.limit:.3g}" for g in refused)
-        super().__init__(
-            f"refused: {what}; nothing was written. Choose another --precision, mend the checkpoint, or accept it with "
-            f"a reason that the manifest carries: --override {refused[0].name}=REASON."
-        )
+    final: whether these gates take no override.
+    """
+
+    def __init__(self, gates: Sequence[Gate], overrides: Sequence[Override] = (), *, final: bool = False) -> None:
+        self.gates, self.overrides = tuple(gates), tuple(overrides)
+        left = refused(gates, overrides)
+        what = "; ".join(f"{g.name}: {g.what} {g.measured:.3g}, at most {g.limit:.3g}" for g in left)
+        ways = "Choose another --precision or mend the checkpoint"
+        if not final and all(math.isfinite(g.measured) for g in left):
+            accepted = " ".join(f"--override {g.name}=REASON" for g in left)
+            ways += f", or accept it with a reason that the manifest carries: {accepted}"
+        super().__init__(f"refused: {what}; nothing was written. {ways}.")
 
 
 def gate(name: str, what: str, measured: float) -> Gate:
@@ -53,14 +58,30 @@ def read_overrides(values: Iterable[str]) -> tuple[Override, ...]:
     return tuple(found)
 
 
-def decide(gates: Sequence[Gate], overrides: Sequence[Override]) -> tuple[Override, ...]:
-    """The overrides that were needed. Raises GateError where a gate says no and none of them names it.
+def share(gate: Gate) -> float:
+    """What was measured, of what is allowed: above 1 is refused; inf where it is no number."""
+    return math.inf if math.isnan(gate.measured) else gate.measured / gate.limit
+
+
+def verdict(gate: Gate, overrides: Iterable[Override]) -> str:
+    """What becomes of a gate: ok, overridden with the reason, or `REFUSED`.
 
     A figure that is no number cannot be overridden: nothing was measured.
     """
-    named = {override.gate for override in overrides}
-    refused = [gate for gate in gates if not gate.ok]
-    if any(gate.name not in named or not math.isfinite(gate.measured) for gate in refused):
-        raise GateError(gates)
-    needed = {gate.name for gate in refused}
+    if gate.ok:
+        return "ok"
+    reason = next((override.reason for override in overrides if override.gate == gate.name), None)
+    return REFUSED if reason is None or not math.isfinite(gate.measured) else f"overridden: {reason}"
+
+
+def refused(gates: Iterable[Gate], overrides: Sequence[Override]) -> list[Gate]:
+    """The gates that say no in spite of the overrides."""
+    return [gate for gate in gates if verdict(gate, overrides) == REFUSED]
+
+
+def decide(gates: Sequence[Gate], overrides: Sequence[Override]) -> tuple[Override, ...]:
+    """The overrides that were needed. Raises GateError where a gate says no in spite of them."""
+    if refused(gates, overrides):
+        raise GateError(gates, overrides)
+    needed = {gate.name for gate in gates if not gate.ok}
     return tuple(override for override in overrides if override.gate in needed)

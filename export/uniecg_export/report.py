@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from uniecg_export.gates import share, verdict
 from uniecg_export.targets import Target
 from uniecg_export.trial_set import TrialSet
 from uniecg_export.trials import Trial
@@ -37,8 +38,8 @@ def write_report(
         "calibrated_on": len(tried.calibration),
         "truth": list(tried.labels),
         "speed_measured": target.is_here,
-        "parity": [_plain(gate) for gate in parity],
-        "trials": [{**plain_trial(trial), "chosen": trial in chosen} for trial in trials],
+        "parity": [_plain(gate, overrides) for gate in parity],
+        "trials": [plain_trial(trial, overrides, chosen=trial in chosen) for trial in trials],
         "overrides": [{"gate": o.gate, "reason": o.reason} for o in overrides],
     }
     (folder / JSON).write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
@@ -47,12 +48,13 @@ def write_report(
     return (JSON, MARKDOWN, FIGURE)
 
 
-def _plain(gate: Gate) -> dict[str, Any]:
-    return {"gate": gate.name, "what": gate.what, "measured": gate.measured, "limit": gate.limit, "ok": gate.ok}
+def _plain(gate: Gate, overrides: Sequence[Override]) -> dict[str, Any]:
+    figures = {"gate": gate.name, "what": gate.what, "measured": gate.measured, "limit": gate.limit}
+    return {**figures, "ok": gate.ok, "verdict": verdict(gate, overrides)}
 
 
-def plain_trial(trial: Trial) -> dict[str, Any]:
-    """A trial as JSON has it."""
+def plain_trial(trial: Trial, overrides: Sequence[Override], *, chosen: bool) -> dict[str, Any]:
+    """A trial as JSON has it. overrides: of the bundle, which are about what was chosen alone."""
     return {
         "role": trial.role,
         "precision": trial.precision,
@@ -62,7 +64,8 @@ def plain_trial(trial: Trial) -> dict[str, Any]:
         "reference_size": trial.reference_size,
         "speed": None if trial.speed is None else {**asdict(trial.speed), "ratio": trial.speed.ratio},
         "memory_mb": trial.memory_mb,
-        "gates": [_plain(gate) for gate in trial.gates],
+        "gates": [_plain(gate, overrides if chosen else ()) for gate in trial.gates],
+        "chosen": chosen,
     }
 
 
@@ -81,12 +84,11 @@ def markdown(data: dict[str, Any]) -> str:
     ]
     lines += [_row(trial) for trial in data["trials"]]
     lines += ["", "## Gates", "", "| gate | measured | limit | | what |", "|---|---|---|---|---|"]
-    reasons = {o["gate"]: o["reason"] for o in data["overrides"]}
     for trial in data["trials"]:
-        lines += [_gate(gate, trial["precision"], reasons) for gate in trial["gates"]]
+        lines += [_gate(gate, trial["precision"]) for gate in trial["gates"]]
     lines += ["", "## Parity of the float32 artifacts with the checkpoint in torch", ""]
     lines += ["| gate | measured | limit | | what |", "|---|---|---|---|---|"]
-    lines += [_gate(gate, "", reasons) for gate in data["parity"]]
+    lines += [_gate(gate, "") for gate in data["parity"]]
     failed = [trial for trial in data["trials"] if trial["failed"]]
     if failed:
         lines += ["", "## Could not be made", ""]
@@ -101,17 +103,16 @@ def _row(trial: dict[str, Any]) -> str:
     if speed is not None:
         times = (f"{speed['trial_ms']:.2f}", f"{speed['reference_ms']:.2f}")
     size = "" if trial["size"] is None else f"{trial['size'] / 1e6:.2f}"
-    verdict = "yes" if trial["chosen"] else "no"
+    fate = "yes" if trial["chosen"] else "no"
     if not trial["ok"] and not trial["chosen"]:
-        verdict = "no: could not be made" if trial["failed"] else "no: refused"
-    cells = (trial["role"], trial["precision"], size, f"{trial['reference_size'] / 1e6:.2f}", *times, verdict)
+        fate = "no: could not be made" if trial["failed"] else "no: refused"
+    cells = (trial["role"], trial["precision"], size, f"{trial['reference_size'] / 1e6:.2f}", *times, fate)
     return f"| {' | '.join(cells)} |"
 
 
-def _gate(gate: dict[str, Any], precision: str, reasons: dict[str, str]) -> str:
-    verdict = "ok" if gate["ok"] else f"overridden: {reasons[gate['gate']]}" if gate["gate"] in reasons else "refused"
+def _gate(gate: dict[str, Any], precision: str) -> str:
     name = f"{gate['gate']}{f' ({precision})' if precision else ''}"
-    return f"| {name} | {gate['measured']:.3g} | {gate['limit']:.3g} | {verdict} | {gate['what']} |"
+    return f"| {name} | {gate['measured']:.3g} | {gate['limit']:.3g} | {gate['verdict']} | {gate['what']} |"
 
 
 def _draw(path: Path, title: str, chosen: Sequence[Trial]) -> None:
@@ -119,14 +120,12 @@ def _draw(path: Path, title: str, chosen: Sequence[Trial]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    gates = [
-        (f"{gate.name} ({trial.precision})", gate.measured / gate.limit) for trial in chosen for gate in trial.gates
-    ]
+    gates = [(f"{gate.name} ({trial.precision})", share(gate)) for trial in chosen for gate in trial.gates]
     figure = Figure(figsize=(8, 1.2 + 0.28 * len(gates)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    shares = [max(share, 0.0) for _, share in gates]
-    axes.barh(range(len(gates)), shares, color=["tab:red" if share > 1 else "tab:blue" for share in shares])
+    shares = [max(value, 0.0) for _, value in gates]
+    axes.barh(range(len(gates)), shares, color=["tab:red" if value > 1 else "tab:blue" for value in shares])
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_yticks(range(len(gates)), [name for name, _ in gates])
     axes.invert_yaxis()

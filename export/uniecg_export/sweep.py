@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from itertools import groupby
 
-from rich.markup import escape
 from rich.table import Table
 
+from uniecg_export.gates import share
 from uniecg_export.trials import Trial, pareto
 
 
@@ -24,7 +24,7 @@ def trial_table(trials: Sequence[Trial], chosen: Sequence[Trial]) -> Table:
         best = pareto(of_role)
         for index, trial in enumerate(of_role):
             marks = f"{'>' if trial in chosen else ''}{'*' if index in best else ''}"
-            shown.add_row(role, trial.precision, marks, *map(escape, _cells(trial)))
+            shown.add_row(role, trial.precision, marks, *_cells(trial))
     return shown
 
 
@@ -35,9 +35,9 @@ def _cells(trial: Trial) -> Iterator[str]:
     yield f"{trial.artifact.size / 1e6:.2f}"
     yield "" if trial.speed is None else f"{trial.speed.trial_ms:.2f}"
     yield "" if trial.memory_mb is None else f"{trial.memory_mb:.0f}"
-    quality = [g for g in trial.gates if not g.name.endswith((".size", ".speed"))]
-    worst = max(quality, key=lambda g: g.measured / g.limit, default=None)
+    worst = max(trial.quality, key=share, default=None)
     yield "" if worst is None else f"{worst.name.rpartition('.')[2]} {worst.measured:.2g} of {worst.limit:g}"
-    task = next((g for g in quality if g.name.endswith((".auroc", ".agreement", ".probability", ".heart_rate"))), None)
+    tasks = (".auroc", ".agreement", ".probability", ".heart_rate")
+    task = next((g for g in trial.quality if g.name.endswith(tasks)), None)
     yield "" if task is None else f"{task.name.rpartition('.')[2]} {task.measured:+.3g}"
     yield ", ".join(g.name.rpartition(".")[2] for g in trial.gates if not g.ok)

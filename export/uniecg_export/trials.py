@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from uniecg_device.errors import UniecgError
-from uniecg_export.gates import GateError, decide, gate
+from uniecg_export.gates import GateError, gate, refused, share
 from uniecg_export.role_metrics import (
     Cost,
     Reference,
@@ -48,6 +48,11 @@ class Trial:
     def ok(self) -> bool:
         """Whether it runs and every gate lets it pass."""
         return not self.failed and all(gate.ok for gate in self.gates)
+
+    @property
+    def quality(self) -> tuple[Gate, ...]:
+        """The gates on what it computes, without those on size and speed."""
+        return tuple(gate for gate in self.gates if not gate.name.endswith((".size", ".speed")))
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,7 +127,7 @@ class Bench:
                 break
         if not passed:
             last = tried[-1]
-            raise UniecgError(last.failed) if last.failed else GateError(last.gates)
+            raise UniecgError(last.failed) if last.failed else GateError(last.gates, overrides)
         chosen = passed[-1]
         for trial in reversed(passed):
             chosen = trial if _size_times_time(trial) < GAIN * _size_times_time(chosen) else chosen
@@ -139,11 +144,7 @@ def _size_times_time(trial: Trial) -> float:
 
 def _passes(trial: Trial, overrides: Sequence[Override]) -> bool:
     """Whether it runs and every gate lets it pass, or may be overridden."""
-    try:
-        decide(trial.gates, overrides)
-    except GateError:
-        return False
-    return not trial.failed
+    return not trial.failed and not refused(trial.gates, overrides)
 
 
 def swapped(manifest: Manifest, artifact: Artifact) -> Manifest:
@@ -165,8 +166,7 @@ def pareto(trials: Iterable[Trial]) -> set[int]:
 def _costs(trial: Trial) -> tuple[float, ...]:
     size = trial.artifact.size if trial.artifact else 0
     time = trial.speed.trial_ms if trial.speed else 0.0
-    quality = [g.measured / g.limit for g in trial.gates if not g.name.endswith((".size", ".speed"))]
-    return (float(size), time, max(quality, default=0.0))
+    return (float(size), time, max(map(share, trial.quality), default=0.0))
 
 
 def file_of(role: Role, precision: str) -> Path:

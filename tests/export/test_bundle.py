@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import shutil
@@ -15,7 +16,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from uniecg_device.errors import BundleError, InputError, UniecgError
-from uniecg_export import reference, staging
+from uniecg_export import cli, reference, staging
 from uniecg_export.bundle import Exported, export_checkpoint
 from uniecg_export.checkpoint import read_checkpoint
 from uniecg_export.cli import export
@@ -233,6 +234,23 @@ def test_the_command_prints_its_gates_and_the_disclaimer(
     printed = capsys.readouterr().out
     assert "encoder" in printed and "not a medical device" in printed.replace("\n", " ")
     assert verify_bundle(Bundle.open(tmp_path / "bundle"))
+
+
+def test_the_command_prints_names_and_reasons_as_they_are(
+    bundle_f16: Exported, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overrides = (manifest.Override("encoder.speed", "see [perf/12] and [/perf] :cat:"),)
+    slow = manifest.Gate("encoder.speed", "time", 1.4, 1.05)
+    described = msgspec.structs.replace(
+        bundle_f16.manifest, name="nano [bold]", gates=(slow,), overrides=overrides, intended_use="research [/only]"
+    )
+    done = dataclasses.replace(bundle_f16, folder=Path("a[1]"), manifest=described)
+    monkeypatch.setattr(cli, "export_checkpoint", lambda *_, **__: done)
+    monkeypatch.setenv("COLUMNS", "200")
+    export(Path("checkpoint"), Path("a[1]"))
+    printed = capsys.readouterr().out
+    assert "overridden: see [perf/12] and [/perf] :cat:" in printed
+    assert "nano [bold]" in printed and "MB in a[1]" in printed and "research [/only]" in printed
 
 
 def test_texts_give_the_k_quants_an_importance_matrix(checkpoint: Path, tmp_path: Path) -> None:

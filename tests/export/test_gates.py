@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from uniecg_device.errors import InputError
-from uniecg_export.gates import LIMITS, GateError, decide, gate, read_overrides
+from uniecg_export.gates import LIMITS, GateError, decide, gate, read_overrides, share, verdict
 from uniecg_runtime.manifest import Gate, Override
 
 SLOW = gate("encoder.speed", "time against the reference", 1.4)
@@ -39,10 +39,24 @@ def test_an_override_lets_its_own_gate_pass_and_only_what_was_needed_is_recorded
         decide([SLOW, worse], given_)
 
 
+def test_a_refusal_advises_only_overrides_that_were_not_given_and_would_help() -> None:
+    given_, far = read_overrides(["encoder.speed=it has an NPU"]), gate("encoder.cosine", "tokens", 0.5)
+    with pytest.raises(GateError, match=r"refused: encoder\.cosine") as refused:
+        decide([SLOW, far, gate("encoder.size", "", 2.0)], given_)
+    assert "--override encoder.cosine=REASON --override encoder.size=REASON." in str(refused.value)
+    assert "encoder.speed" not in str(refused.value)
+    assert [verdict(g, refused.value.overrides) for g in (SLOW, far)] == ["overridden: it has an NPU", "refused"]
+    golden = Gate("encoder.golden", "replay, relative error", 3.0, 1.0)
+    assert "--override" not in str(GateError([golden], final=True))
+
+
 @pytest.mark.parametrize("nothing", [math.nan, math.inf])
 def test_a_figure_that_is_no_number_cannot_be_overridden(nothing: float) -> None:
-    with pytest.raises(GateError):
-        decide([gate("encoder.cosine", "", nothing)], read_overrides(["encoder.cosine=never mind"]))
+    unknown, given_ = gate("encoder.cosine", "", nothing), read_overrides(["encoder.cosine=never mind"])
+    with pytest.raises(GateError) as refused:
+        decide([unknown], given_)
+    assert "--override" not in str(refused.value) and "mend the checkpoint" in str(refused.value)
+    assert verdict(unknown, given_) == "refused" and share(unknown) == math.inf
 
 
 @pytest.mark.parametrize("text", ["encoder.speed", "encoder.speed=", "=because", "encoder=because", ""])

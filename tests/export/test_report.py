@@ -38,7 +38,11 @@ SLOW = Trial(
     "int8_dynamic",
     artifact("int8_dynamic", 250_000),
     1_000_000,
-    (Gate("encoder.size", "size", 0.25, 1.0), Gate("encoder.speed", "time", 1.6, 1.05)),
+    (
+        Gate("encoder.size", "size", 0.25, 1.0),
+        Gate("encoder.speed", "time", 1.6, 1.05),
+        Gate("encoder.cosine", "tokens", 0.3, 0.005),
+    ),
     Speed(1.0, 1.6, 1.6, 1.7),
 )
 KEPT = Trial(
@@ -80,6 +84,16 @@ def test_people_read_what_was_refused_and_what_was_let_pass(folder: Path) -> Non
     assert rows["float16_weights"].rstrip("| ").endswith("yes")
     assert "overridden: only triage" in text and "3 of 9 recordings below clinic; measured on 2" in text
     assert "expected weights, found none" in text and "not a medical device" in text
+
+
+def test_only_what_is_in_the_bundle_was_overridden(folder: Path) -> None:
+    verdicts = {
+        trial["precision"]: {gate["gate"]: gate["verdict"] for gate in trial["gates"]}
+        for trial in json.loads((folder / "report.json").read_text())["trials"]
+    }
+    assert verdicts["float16_weights"]["encoder.cosine"] == "overridden: only triage"
+    assert verdicts["int8_dynamic"]["encoder.cosine"] == "refused"
+    assert "| encoder.cosine (int8_dynamic) | 0.3 | 0.005 | refused |" in (folder / "report.md").read_text()
 
 
 def test_the_figure_is_a_picture(folder: Path) -> None:

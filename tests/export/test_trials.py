@@ -162,4 +162,5 @@ def test_pareto_keeps_what_nothing_beats_in_everything(bench: Bench) -> None:
         return Trial("encoder", "x", artifact, 100, (Gate("encoder.cosine", "", cost, 1.0),))
 
     failed = Trial("encoder", "none", None, 100, failed="no")
-    assert pareto([trial(10, 0.5), trial(20, 0.5), trial(20, 0.1), failed, trial(5, 0.9)]) == {0, 2, 4}
+    unknown = trial(20, float("nan"))
+    assert pareto([trial(10, 0.5), trial(20, 0.5), trial(20, 0.1), failed, trial(5, 0.9), unknown]) == {0, 2, 4}
