@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -13,7 +13,6 @@ import msgspec
 
 from uniecg_device.errors import InputError
 from uniecg_export.checkpoint import read_checkpoint
-from uniecg_export.exportable import Exportable
 from uniecg_export.gates import GateError, decide, read_overrides
 from uniecg_export.gguf_writer import Precision, quantize
 from uniecg_export.graph_precision import GRAPH_PRECISIONS, GraphPrecision, reduce_graph
@@ -36,6 +35,14 @@ from uniecg_runtime.verify import verify_bundle
 K_QUANTS = ("q6_k", "q5_k_m", "q4_k_m")
 
 Shown = Callable[[Role, str], None]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """Lines of the domain, and the file that they are from."""
+
+    file: str
+    lines: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -84,8 +91,15 @@ def export_checkpoint(
     checkpoint or loses more than its gates allow; `out` is then as it was.
     """
     goal, accepted = find_target(target), read_overrides(overrides)
+    domain = None if texts is None else Texts(texts.name, read_texts(texts))
     read = read_checkpoint(checkpoint, family, labels, tower=tower, generator=generator, with_image=with_image)
     wanted = read_precisions(tuple(precisions), read.roles)
+    names: dict[Role, Sequence[str]] = {
+        role: (wanted[role],) if role in wanted else goal.candidates(role, read.parameters.get(role, 0))
+        for role in read.roles
+    }
+    if domain is not None:
+        _check_use(names.get("language_model", ()), sweep)
     tried = read_trial_set(recordings, read.preprocessing, truth, most)
     with staged(out) as folder, tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=folder.parent) as work:
         reference = write_reference(read, Path(work), accepted)
@@ -93,9 +107,8 @@ def export_checkpoint(
         chosen, trials = [], []
         for artifact in reference.bundle.manifest.artifacts:
             role = artifact.role
-            names = (wanted[role],) if role in wanted else goal.candidates(role, _parameters(read, role))
-            others = tuple(p for p in _all_precisions(role) if p not in names) if sweep else ()
-            one, found = bench.choose(role, names, _maker(bench, artifact, texts, shown), accepted, others)
+            others = tuple(p for p in _all_precisions(role) if p not in names[role]) if sweep else ()
+            one, found = bench.choose(role, names[role], _maker(bench, artifact, domain, shown), accepted, others)
             chosen.append(one)
             trials += found
         used = decide([gate for trial in chosen for gate in trial.gates], accepted)
@@ -105,16 +118,21 @@ def export_checkpoint(
     return Exported(out, described, reference.parity, tuple(trials), tuple(chosen))
 
 
-def _parameters(read: Exportable, role: Role) -> int:
-    return read.parameters.get(role, 0)
-
-
 def _all_precisions(role: Role) -> Sequence[str]:
     return GGUF_PRECISIONS if role == "language_model" else GRAPH_PRECISIONS
 
 
-def _maker(bench: Bench, reference: Artifact, texts: Path | None, shown: Shown) -> Make:
-    """What writes an artifact of a precision beside the reference's. texts: see `export_checkpoint`."""
+def _check_use(names: Collection[str], sweep: bool) -> None:
+    """Raises InputError where none of the language model's precisions would use texts. names: without a sweep's."""
+    if not names or not (sweep or set(K_QUANTS) & set(names)):
+        raise InputError(
+            f"expected a language model to make in one of {', '.join(K_QUANTS)} with --texts, found "
+            f"{' or '.join(names) or 'none'}; ask for one with --precision, or drop --texts."
+        )
+
+
+def _maker(bench: Bench, reference: Artifact, texts: Texts | None, shown: Shown) -> Make:
+    """What writes an artifact of a precision beside the reference's."""
     role, folder = reference.role, bench.bundle.folder
 
     def make(precision: str) -> Artifact:
@@ -131,15 +149,15 @@ def _maker(bench: Bench, reference: Artifact, texts: Path | None, shown: Shown) 
     return make
 
 
-def _quantize(source: Path, path: Path, precision: Precision, texts: Path | None) -> tuple[str, ...]:
+def _quantize(source: Path, path: Path, precision: Precision, texts: Texts | None) -> tuple[str, ...]:
     """Write the language model in another precision; notes on it."""
     if texts is None or precision not in K_QUANTS:
         return quantize(source, path, precision).notes
     matrix = source.with_name("importance.gguf")
     if not matrix.exists():
-        write_importance(source, read_texts(texts), matrix, threads=usable_cpus())
+        write_importance(source, texts.lines, matrix, threads=usable_cpus())
     notes = quantize(source, path, precision, matrix).notes
-    return (*notes, f"Quantized with an importance matrix of the texts in {texts.name}.")
+    return (*notes, f"Quantized with an importance matrix of the texts in {texts.file}.")
 
 
 def _reduce(bench: Bench, role: Role, path: Path, precision: GraphPrecision) -> tuple[str, ...]:
@@ -154,16 +172,16 @@ def _reduce(bench: Bench, role: Role, path: Path, precision: GraphPrecision) -> 
 
 
 def _assemble(folder: Path, reference: Bundle, chosen: Sequence[Trial], overrides: Sequence[Override]) -> Manifest:
-    """Move what was chosen into the bundle's folder, under its role's name."""
+    """Move what was chosen into the bundle's folder, under its role's name; the reference is no bundle any more."""
     artifacts = []
     for trial in chosen:
         held = trial.artifact
         if held is None:
             raise ValueError(f"expected an artifact for {trial.role}")
         path = folder / f"{trial.role}{Path(held.file).suffix}"
-        shutil.copyfile(reference.folder / held.file, path)
+        os.replace(reference.folder / held.file, path)
         artifacts.append(msgspec.structs.replace(held, file=path.name))
-    shutil.copyfile(reference.folder / GOLDEN_FILE, folder / GOLDEN_FILE)
+    os.replace(reference.folder / GOLDEN_FILE, folder / GOLDEN_FILE)
     return msgspec.structs.replace(
         reference.manifest,
         artifacts=tuple(artifacts),

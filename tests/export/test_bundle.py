@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -15,14 +16,15 @@ import numpy as np
 import pytest
 from safetensors.torch import load_file, save_file
 
-from uniecg_device.errors import BundleError, InputError, UniecgError
-from uniecg_export import cli, reference, staging
+from uniecg_device.errors import BundleError, InputError
+from uniecg_export import bundle, cli, reference, staging
 from uniecg_export.bundle import Exported, export_checkpoint
 from uniecg_export.checkpoint import read_checkpoint
 from uniecg_export.cli import export
 from uniecg_export.families.uniecg_nano_prompt import LABELS
 from uniecg_export.gates import GateError
 from uniecg_export.staging import staged
+from uniecg_export.trials import Trial
 from uniecg_runtime import manifest
 from uniecg_runtime.bundle import Bundle
 from uniecg_runtime.verify import relative_error, verify_bundle
@@ -260,9 +262,42 @@ def test_texts_give_the_k_quants_an_importance_matrix(checkpoint: Path, tmp_path
     notes = made.manifest.artifact("language_model").notes
     assert any("importance matrix of the texts in domain.txt" in note for note in notes)
     assert not (made.folder / "importance.gguf").exists()
-    (tmp_path / "domain.txt").write_text("\n")
-    with pytest.raises(UniecgError, match="expected a text a line"):
-        export_checkpoint(checkpoint, tmp_path / "other", texts=tmp_path / "domain.txt", **options)
+
+
+@pytest.mark.parametrize(
+    ("file", "precision", "said"),
+    [
+        ("typo.txt", "q6_k", "could not read them"),
+        ("typo.txt", "q8_0", "could not read them"),
+        ("empty.txt", "q6_k", "expected a text a line"),
+        ("domain.txt", "q8_0", r"q6_k, q5_k_m, q4_k_m with --texts, found q8_0"),
+        ("domain.txt", "encoder=float32", r"with --texts, found q8_0 or f16"),
+    ],
+)
+def test_texts_that_cannot_be_used_are_refused_before_anything_is_tried(
+    checkpoint: Path, tmp_path: Path, file: str, precision: str, said: str
+) -> None:
+    (tmp_path / "domain.txt").write_text("Conclusion: sinus rhythm; normal ECG.\n")
+    (tmp_path / "empty.txt").write_text("\n")
+    shown: list[str] = []
+    with pytest.raises(InputError, match=said):
+        export_checkpoint(
+            checkpoint,
+            tmp_path / "bundle",
+            texts=tmp_path / file,
+            precisions=[precision],
+            shown=lambda role, precision: shown.append(precision),
+        )
+    assert not shown and not (tmp_path / "bundle").exists()
+
+
+def test_what_was_chosen_is_moved_and_not_on_the_disk_twice(bundle_f16: Exported, tmp_path: Path) -> None:
+    work = Bundle.open(shutil.copytree(bundle_f16.folder, tmp_path / "work"))
+    chosen = [Trial(item.role, item.precision, item, item.size) for item in work.manifest.artifacts]
+    (tmp_path / "made").mkdir()
+    described = bundle._assemble(tmp_path / "made", work, chosen, ())
+    assert {item.file for item in described.artifacts} | {"golden.npz"} == set(os.listdir(tmp_path / "made"))
+    assert not any((work.folder / item.file).exists() for item in work.manifest.artifacts)
 
 
 def test_an_unknown_precision_is_refused(checkpoint: Path, tmp_path: Path) -> None:
