@@ -71,11 +71,12 @@ def plain_trial(trial: Trial, overrides: Sequence[Override], *, chosen: bool) ->
 
 def markdown(data: dict[str, Any]) -> str:
     """The same for people: what is in the bundle, every gate, and what was tried and refused."""
+    halves = f"; measured on {data['measured_on']}, the other {data['calibrated_on']} were there to calibrate with"
     lines = [
         f"# {data['bundle']} for {data['target']}",
         "",
-        f"Recordings: {data['recordings']}; measured on {data['measured_on']}, the other {data['calibrated_on']} were "
-        f"there to calibrate with. Each artifact against float32 (the language model against f16) in the same run on "
+        f"Recordings: {data['recordings']}{halves if data['measured_on'] else ''}. "
+        f"Each artifact against float32 (the language model against f16) in the same run on "
         f"{data['machine']['cpu']}, one artifact replaced at a time. Less is better in every gate. "
         "Times are medians and hold whatever else ran; the gate on speed says what it compares.",
         "",

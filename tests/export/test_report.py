@@ -96,6 +96,13 @@ def test_only_what_is_in_the_bundle_was_overridden(folder: Path) -> None:
     assert "| encoder.cosine (int8_dynamic) | 0.3 | 0.005 | refused |" in (folder / "report.md").read_text()
 
 
+def test_a_report_without_recordings_measured_nothing_on_them(tmp_path: Path) -> None:
+    none = TrialSet((), (), "none were read, this model takes none")
+    write_report(tmp_path, "nano", find_target("cpu"), none, (), (KEPT,), (KEPT,), ())
+    text = (tmp_path / "report.md").read_text()
+    assert "Recordings: none were read, this model takes none. Each" in text and "measured on" not in text
+
+
 def test_the_figure_is_a_picture(folder: Path) -> None:
     with Image.open(folder / "report.png") as picture:
         assert picture.width > 400 and picture.height > 100

@@ -72,6 +72,43 @@ def test_truth_follows_the_recordings_and_records_without_it_are_left_out(folder
         assert row[0] == int(Path(recording.name).stem[1:]) % 2 and np.isnan(row[1])
 
 
+def test_a_record_with_a_dot_in_its_name_has_its_own_truth(tmp_path: Path) -> None:
+    for k in range(8):
+        write(tmp_path, f"r.v{k}", k)
+    truth = tmp_path / "truth.txt"
+    truth.write_text("record,AFIB\n" + "".join(f"deep/r.v{k}{'.CSV' * (k > 3)},{k % 2}\n" for k in range(8)))
+    tried = read_trial_set(tmp_path, PREPROCESSING, truth)
+    assert tried.truth is not None and len(tried.truth) == 4
+    assert all(row == int(r.name.split("v")[1][0]) % 2 for r, [row] in zip(tried.measuring, tried.truth, strict=True))
+
+
+def test_files_of_one_record_are_one_recording_from_the_first_that_can_be_used(tmp_path: Path) -> None:
+    for k in range(8):
+        write(tmp_path, f"r{k}", k)
+        (tmp_path / f"r{k}.tsv").write_bytes((tmp_path / f"r{k}.csv").read_bytes().replace(b",", b"\t"))
+        np.save(tmp_path / f"r{k}.npy", np.zeros(3))
+    tried = read_trial_set(tmp_path, PREPROCESSING)
+    assert sorted(r.name for r in (*tried.calibration, *tried.measuring)) == [f"r{k}" for k in range(8)]
+    assert "8 of 8 recordings" in tried.source
+
+
+def test_two_recordings_never_share_the_truth_of_one_record(tmp_path: Path) -> None:
+    for clinic in ("a", "b"):
+        (tmp_path / clinic).mkdir()
+        for k in range(4):
+            write(tmp_path / clinic, f"r{k}", k)
+    truth = tmp_path / "truth.txt"
+    truth.write_text("record,AFIB\n" + "".join(f"r{k},1\n" for k in range(4)))
+    assert len(read_trial_set(tmp_path, PREPROCESSING).measuring) == 4
+    with pytest.raises(InputError, match=r"one recording of each record in .* found .*a/r0\.csv and .*b/r0\.csv"):
+        read_trial_set(tmp_path, PREPROCESSING, truth)
+
+
+def test_for_a_model_that_takes_no_recordings_none_are_read(tmp_path: Path) -> None:
+    tried = read_trial_set(tmp_path / "nowhere", None)
+    assert not tried.measuring and not tried.calibration and "takes none" in tried.source
+
+
 @pytest.mark.parametrize(
     "table",
     [
@@ -80,6 +117,8 @@ def test_truth_follows_the_recordings_and_records_without_it_are_left_out(folder
         "record\nr0\n",
         "record,AFIB\nr0,yes\n",
         "record,AFIB,AFIB\nr0,1,1\n",
+        "record,AFIB\n",
+        "record,AFIB\nr0,1\nr0.csv,0\n",
     ],
 )
 def test_a_table_that_is_no_truth_is_one_clear_error(folder: Path, tmp_path: Path, table: str) -> None:
