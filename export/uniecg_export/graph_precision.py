@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, get_args
 
+import numpy as np
 import onnx
 
 from uniecg_export import float16, int4, int8
@@ -62,7 +63,7 @@ class Reduced:
     @property
     def notes(self) -> tuple[str, ...]:
         """What of the weights stays in float32, one sentence each."""
-        if self.precision in ("float32", "float16_weights") or not self.left:
+        if self.precision == "float32" or not self.left:
             return ()
         return (f"{1 - self.share:.0%} of the weights in products stay in float32, in {len(self.left)} products.",)
 
@@ -90,7 +91,7 @@ def reduce_graph(
         shutil.copyfile(source, path)
         return Reduced(precision, path, path.stat().st_size, 0.0, tuple(p.name for p in graph.products), math.inf)
     if precision == "float16_weights":
-        return _store_half(graph, source, path)
+        return _store_half(graph, source, path, calibration)
     if precision == "float16":
         found, written = _to_half(graph, calibration)
     else:
@@ -114,11 +115,28 @@ def reduce_graph(
     )
 
 
-def _store_half(graph: OpenGraph, source: Path, path: Path) -> Reduced:
+def _store_half(graph: OpenGraph, source: Path, path: Path, calibration: Sequence[Inputs]) -> Reduced:
     model = onnx.load(source)
-    halve_weights(model)
+    halves = halve_weights(model) | {name for name, value in graph.constants.items() if value.dtype == np.float16}
     onnx.save(model, path)
-    return Reduced("float16_weights", path, path.stat().st_size, float(bool(graph.products)), (), None)
+    left = [product for product in graph.products if not _is_made_of(graph, product.weight, halves)]
+    weights = sum(product.size for product in graph.products)
+    return Reduced(
+        precision="float16_weights",
+        path=path,
+        size=path.stat().st_size,
+        share=1 - sum(product.size for product in left) / weights if weights else 0.0,
+        left=tuple(product.name for product in left),
+        sqnr=worst_sqnr(run_graph(graph, calibration), run_graph(read_graph(path), calibration))
+        if calibration
+        else None,
+    )
+
+
+def _is_made_of(graph: OpenGraph, name: str, stored: Collection[str]) -> bool:
+    """Whether a constant is one of those stored, or is made of one."""
+    sources = graph.folded[name].input if name in graph.folded else ()
+    return name in stored or any(_is_made_of(graph, source, stored) for source in sources)
 
 
 def _search(

@@ -141,8 +141,8 @@ def strip(model: onnx.ModelProto) -> None:
         item.doc_string = ""
 
 
-def halve_weights(model: onnx.ModelProto) -> None:
-    """Store each big float32 weight as fp16 behind a Cast to float32, which a runtime folds at load.
+def halve_weights(model: onnx.ModelProto) -> frozenset[str]:
+    """Store each big float32 weight as fp16 behind a Cast to float32, which a runtime folds at load; their names.
 
     The file is half as big and the arithmetic stays float32; weights of an fp16 checkpoint lose nothing. A weight that
     fp16 cannot hold at all stays as it is.
@@ -162,6 +162,7 @@ def halve_weights(model: onnx.ModelProto) -> None:
     nodes = [*casts, *model.graph.node]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+    return frozenset(cast.output[0] for cast in casts)
 
 
 def tensors(values: Iterable[onnx.ValueInfoProto]) -> Tensors:

@@ -146,6 +146,25 @@ def test_qdq_needs_calibration_inputs_and_the_others_say_that_they_were_not_meas
         assert found.share == 1
 
 
+def test_a_weight_that_half_cannot_hold_is_told_as_left_in_float32_and_what_half_loses_is_measured(
+    tmp_path: Path,
+) -> None:
+    model = onnx.load(transformer(tmp_path / "g.onnx"))
+    tensor = next(tensor for tensor in model.graph.initializer if tensor.name == "wd1")
+    huge = onnx.numpy_helper.to_array(tensor).copy()
+    huge[0, 0] = 1e5
+    tensor.CopyFrom(onnx.numpy_helper.from_array(huge, "wd1"))
+    onnx.save(model, tmp_path / "g.onnx")
+    calls = draw_inputs(4)
+    found = reduce_graph(tmp_path / "g.onnx", tmp_path / "h.onnx", "float16_weights", calls)
+    assert (found.left, found.share) == (("down1",), pytest.approx(3 / 4))
+    assert found.notes == ("25% of the weights in products stay in float32, in 1 products.",)
+    exact, halved = (run_graph(read_graph(tmp_path / name), calls) for name in ("g.onnx", "h.onnx"))
+    assert found.sqnr == worst_sqnr(exact, halved) > 40
+    again = reduce_graph(found.path, tmp_path / "again.onnx", "float16_weights")
+    assert (again.left, again.sqnr) == (("down1",), None)
+
+
 def test_a_graph_without_products_is_written_as_it_is(tmp_path: Path) -> None:
     from onnx import helper
 
