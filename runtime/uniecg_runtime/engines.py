@@ -20,6 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from uniecg_device.errors import BackendError
+from uniecg_runtime.files import replace_file as replace_file
 from uniecg_runtime.manifest import Artifact, Count, Plain, Role, Sha256
 
 Flavour = Literal["tensorrt", "tensorrt_rtx"]
@@ -312,16 +313,6 @@ def read_key(path: Path) -> PlanFile:
 def key_path(path: Path) -> Path:
     """`encoder.plan.json` for `encoder.plan`."""
     return path.with_name(f"{path.name}.json")
-
-
-def replace_file(path: Path, data: bytes | memoryview) -> None:
-    """Write beside, then rename: whoever reads `path` sees the old file or the whole new one."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _read_bounded(path: Path, limit: int) -> bytes:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from uniecg_device.errors import BackendError, BundleError, InputError
-from uniecg_runtime.engines import replace_file
+from uniecg_runtime.files import replace_file
 
 SIGNATURE: Final = "manifest.sig"
 KEY_VARIABLE: Final = "UNIECG_BUNDLE_KEY"  # names a file with a public key; every bundle must be signed by it then

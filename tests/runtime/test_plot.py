@@ -116,6 +116,11 @@ def test_a_lead_without_a_sample_is_drawn_blank(tmp_path: Path) -> None:
     plot_paper(replace(recording, units="standardised"), tmp_path / "p.png", dpi=72)
 
 
+def test_words_that_cannot_be_encoded_are_drawn(tmp_path: Path) -> None:
+    path = plot_paper(replace(spikes(), name="of \udcff"), tmp_path / "p.png", lines=["from \udcff"], dpi=72)
+    assert picture(path)[1]["Title"] == "of ?"
+
+
 def test_what_cannot_be_drawn_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for path, dpi in ((tmp_path / "p.jpg", 150), (tmp_path / "p.png", 5), (tmp_path / "no" / "p.png", 72)):
         with pytest.raises(InputError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -124,3 +125,11 @@ def test_impossible_names_are_refused(tmp_path: Path, name: str) -> None:
 def test_csv_into_no_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="Cannot write"):
         write_csv(simulate(ParametricEcg(), 1, 250), tmp_path / "no" / "x.csv")
+
+
+@pytest.mark.parametrize(("write", "name"), [(write_wfdb, "x.hea"), (write_csv, "x.csv")], ids=["wfdb", "csv"])
+def test_a_comment_that_cannot_be_encoded_keeps_a_mark_in_its_place(
+    tmp_path: Path, write: Callable[[Recording, Path], Path], name: str
+) -> None:
+    ecg = replace(simulate(ParametricEcg(), 1, 250), comments=("made by \udcff",))
+    assert read_recording(write(ecg, tmp_path / name)).comments == ("made by ?",)

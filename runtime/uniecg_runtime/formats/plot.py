@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from uniecg_device.errors import InputError
 from uniecg_device.signals import Recording
+from uniecg_runtime.files import replacing
 from uniecg_runtime.formats.labels import SYNTHETIC
 from uniecg_runtime.signal.window import band_pass, bridge_gaps
 
@@ -241,12 +242,13 @@ def _save(image: Image, path: Path, recording: Recording, title: str, dpi: int) 
     from PIL.PngImagePlugin import PngInfo
 
     words = PngInfo()
-    words.add_itxt("Title", title or recording.name or "ECG")
+    words.add_itxt("Title", (title or recording.name or "ECG").encode("utf-8", "replace").decode())
     words.add_text("Software", "uniecg-edge")
     words.add_text("Disclaimer", "research use, unconfirmed; not a medical device")
     if recording.synthetic:
         words.add_text("Comment", SYNTHETIC)
     try:
-        image.save(path, "PNG", dpi=(dpi, dpi), pnginfo=words, optimize=False)
+        with replacing(path) as part:
+            image.save(part, "PNG", dpi=(dpi, dpi), pnginfo=words, optimize=False)
     except OSError as error:
         raise InputError(f"Cannot write {path}: {error.strerror or error}.") from None

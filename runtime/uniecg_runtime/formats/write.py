@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from uniecg_device.errors import InputError
 from uniecg_device.signals import LEADS, Recording
+from uniecg_runtime.files import replacing
 from uniecg_runtime.formats.labels import header_comments
 
 _RECORD_NAME = re.compile(r"^[A-Za-z0-9_-]+$")
@@ -23,7 +24,8 @@ def write_wfdb(recording: Recording, path: str | Path) -> Path:
 
     The gain is the finest of a row of round ones that does not clip, 4000 per mV where nothing exceeds 8 mV.
     Limb leads that obey Einthoven's law obey it exactly in the stored counts too. NaN is stored as
-    WFDB's invalid sample. Raises InputError for a name that WFDB does not allow and a folder that is not there.
+    WFDB's invalid sample. Raises InputError for a name that WFDB does not allow and where it cannot be written; what
+    was there before then stays as it was.
     """
     header = Path(path)
     if header.suffix.lower() != ".hea":
@@ -39,9 +41,11 @@ def write_wfdb(recording: Recording, path: str | Path) -> Path:
         first = int(row[0]) if row.size else 0
         lines.append(f"{name}.dat 16 {gain:g}({baseline})/{unit} 16 0 {first} {checksum} 0 {lead}")
     lines += [f"# {comment}" for comment in header_comments(recording)]
+    text = "\n".join([*lines, ""]).encode("utf-8", "replace")
     try:
-        counts.T.astype("<i2").tofile(header.with_suffix(".dat"))
-        header.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        with replacing(header) as described, replacing(header.with_suffix(".dat")) as stored:
+            stored.write_bytes(counts.T.astype("<i2").tobytes())
+            described.write_bytes(text)  # both are whole before either takes its place
     except OSError as error:
         raise InputError(f"Cannot write {header}: {error.strerror or error}.") from None
     return header
@@ -100,14 +104,14 @@ def _limb_counts(recording: Recording, signal: NDArray[np.float64], gain: float)
 def write_csv(recording: Recording, path: str | Path) -> Path:
     """Write comments, a header row ("time (s)", "I (mV)", ...) and one row per sample; NaN is an empty cell.
 
-    Returns the path. Raises InputError where it cannot be written.
+    Returns the path. Raises InputError where it cannot be written; what was there before then stays as it was.
     """
     file = Path(path)
     unit = recording.units
     head = [f"# {comment}" for comment in (*header_comments(recording), f"fs: {recording.fs:.12g}")]
     head.append(",".join(["time (s)", *(f"{lead} ({unit})" for lead in recording.leads)]))
     try:
-        with file.open("w", encoding="utf-8", newline="\n") as out:
+        with replacing(file) as part, part.open("w", encoding="utf-8", errors="replace", newline="\n") as out:
             out.write("\n".join(head) + "\n")
             for index, row in enumerate(recording.signal.T.tolist()):
                 cells = ("" if value != value else f"{value:.7g}" for value in row)
