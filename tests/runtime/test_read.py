@@ -15,7 +15,7 @@ from needs import recordings
 from uniecg_device.errors import InputError
 from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.signals import LEADS, Recording
-from uniecg_runtime.formats.labels import lead_name, person, scale_of
+from uniecg_runtime.formats.labels import lead_name, other_comments, person, scale_of, split_units
 from uniecg_runtime.formats.read import read_recording
 from uniecg_runtime.formats.write import write_csv, write_wfdb
 
@@ -82,6 +82,33 @@ def test_units_that_are_none_are_refused(text: str) -> None:
 )
 def test_age_and_sex(comments: list[str], expected: tuple[float | None, str | None]) -> None:
     assert person(comments) == expected
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [
+        ("II (uV)", ("II", "uV")), ("II [ uV ]", ("II", "uV")), ("'aVR_(mV)'", ("aVR", "mV")), ("V1", ("V1", None)),
+        ("I (a) (mV)", ("I (a)", "mV")), ("(mV)", ("", "mV")), ("I (mV", ("I (mV", None)), ("I mV)", ("I mV)", None)),
+    ],
+)  # fmt: skip
+def test_units_stand_in_brackets_behind_a_name(label: str, expected: tuple[str, str | None]) -> None:
+    assert split_units(label) == expected
+
+
+LONG = 1_000_000  # with the square of it, let alone the cube, these would take hours
+
+
+@pytest.mark.parametrize("label", ["_" * LONG + "x", " " * LONG + "ref_", "I (" + " " * LONG + "x", "(" * LONG + "x"])
+def test_a_long_label_is_no_lead(label: str) -> None:
+    assert lead_name(label) is None
+    assert split_units(label) == (label.strip(), None)
+
+
+@pytest.mark.parametrize("start", ["<age>", "<sex>", "<age>:", "age: ", "Sex:", "84 "])
+def test_a_long_comment_is_about_nobody(start: str) -> None:
+    comment = start + " " * LONG + "!"
+    assert person([comment]) == (None, None)
+    assert other_comments([comment]) == (comment,)
 
 
 # WFDB
@@ -363,6 +390,18 @@ def test_csv_that_cannot_be_used_is_refused(tmp_path: Path, text: str, message: 
     fs = None if text.startswith("time") else 500
     with pytest.raises(InputError, match=message):
         read_recording(tmp_path / "c.csv", fs=fs)
+
+
+def test_csv_of_many_comments(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("#a\n" * 500_000 + "I\n1\n")
+    assert len(read_recording(tmp_path / "c.csv", fs=500).comments) == 500_000
+
+
+@pytest.mark.parametrize("text", ["# only", "# only\n", "#\n#\n"])
+def test_csv_of_comments_alone_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "c.csv").write_text(text)
+    with pytest.raises(InputError, match="empty"):
+        read_recording(tmp_path / "c.csv", fs=500)
 
 
 def test_csv_without_a_rate_is_refused(tmp_path: Path) -> None:

@@ -18,19 +18,20 @@ _LEADS |= {f"mcl{n}": f"V{n}" for n in range(1, 7)}
 _LEADS |= {f"c{n}": f"V{n}" for n in range(1, 7)}
 _LEADS |= {f"d{n}": lead for n, lead in enumerate(("I", "II", "III"), 1)}  # derivação, dérivation
 _LEADS |= {f"d{lead.lower()}": lead for lead in ("I", "II", "III")}
+# The patterns never take a run of blanks twice, for a file may hold a million of them.
 _PREFIX = re.compile(r"^(?:(?:ecg|ekg|lead)[\s_:.-]*)+(?=.)", re.IGNORECASE)
-_SUFFIX = re.compile(r"[\s_-]*(?:-?ref|-?av|\(?lead\)?)$", re.IGNORECASE)
-_BRACKETS = re.compile(r"[\s_]*[\[(]\s*([^\])]*?)\s*[\])]$")
+_SUFFIX = re.compile(r"(?<![\s_-])[\s_-]*+(?:ref|av|\(?lead\)?)$", re.IGNORECASE)
+_BRACKETS = re.compile(r"(?<![\s_])[\s_]*+[\[(]([^\[\]()]*+)[\])]$")
 
 _TO_MV = {"mv": 1.0, "millivolt": 1.0, "millivolts": 1.0, "uv": 1e-3, "µv": 1e-3, "μv": 1e-3}
 _TO_MV |= {"microvolt": 1e-3, "microvolts": 1e-3, "v": 1e3, "volt": 1e3, "volts": 1e3, "nv": 1e-6}
 _STANDARDISED = {"standardised", "standardized", "z", "zscore", "z-score", "nu", "nd"}
 _PER_MV = re.compile(r"^([0-9.]+(?:e[+-]?\d+)?)\s*(?:adu\s*)?/\s*mv$", re.IGNORECASE)
 
-_AGE = re.compile(r"^\s*<?age>?\s*[:=]\s*([\d.]+)|<age>\s*:?\s*([\d.]+)", re.IGNORECASE)
-_SEX = re.compile(r"^\s*<?(?:sex|gender)>?\s*[:=]\s*(\w+)|<sex>\s*:?\s*(\w+)", re.IGNORECASE)
+_AGE = re.compile(r"^\s*<?age>?\s*[:=]\s*([\d.]+)|<age>\s*+:?\s*+([\d.]+)", re.IGNORECASE)
+_SEX = re.compile(r"^\s*<?(?:sex|gender)>?\s*[:=]\s*(\w+)|<sex>\s*+:?\s*+(\w+)", re.IGNORECASE)
 _MIT = re.compile(r"^\s*(\d{1,3}|-1)\s+([MF])\s+-?\d+\s+-?\d+\s")
-_PERSON_ONLY = re.compile(r"^\s*<?(?:age|sex|gender)>?\s*[:=]\s*<?[\w.]*>?\s*$", re.IGNORECASE)
+_PERSON_ONLY = re.compile(r"^\s*<?(?:age|sex|gender)>?\s*[:=]\s*+<?[\w.]*+>?\s*$", re.IGNORECASE)
 
 
 class Scale(NamedTuple):
@@ -70,7 +71,7 @@ def split_units(label: str) -> tuple[str, str | None]:
     """ "II (uV)" or "II [uV]" -> ("II", "uV"); no unit -> None."""
     label = label.strip().strip("'\"").strip()
     match = _BRACKETS.search(label)
-    return (label[: match.start()], match[1]) if match else (label, None)
+    return (label[: match.start()], match[1].strip()) if match else (label, None)
 
 
 def scale_of(units: str) -> Scale:

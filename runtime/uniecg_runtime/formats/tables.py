@@ -88,11 +88,12 @@ def _text(path: Path) -> str:
 
 
 def _comments(text: str) -> tuple[tuple[str, ...], str]:
-    lines = []
-    while text.startswith("#"):
-        line, _, text = text.partition("\n")
-        lines.append(line[1:].strip())
-    return tuple(lines), text
+    lines, start = [], 0
+    while text.startswith("#", start):
+        end = text.find("\n", start) + 1 or len(text)
+        lines.append(text[start + 1 : end].strip())
+        start = end
+    return tuple(lines), text[start:]
 
 
 def _delimiter(first: str) -> str | None:
