@@ -79,12 +79,15 @@ class PrivateKey:
 def generate_keys(name: Path) -> PublicKey:
     """Make a key pair: the private key in `name`.key, which its owner alone may read, the public one in `name`.pub.
 
-    Neither is ever written over. Raises InputError where one is there already, or the place cannot be written to.
+    Neither is ever written over. Raises InputError for a path without a name, where one is there already, and where the
+    place cannot be written to.
     """
+    if name.name in ("", ".."):
+        raise InputError(f"expected a name for the keys, found the folder {name}; add a name, as in {name / 'maker'}.")
     key = PrivateKey(bytes(_nacl().signing.SigningKey.generate()))
     files = {".key": (key.seed, "private", 0o600), ".pub": (key.public.data, "public", 0o644)}
     paths = {suffix: name.with_name(name.name + suffix) for suffix in files}
-    if there := [str(path) for path in paths.values() if path.exists() or path.is_symlink()]:
+    if there := [str(path) for path in paths.values() if os.path.lexists(path)]:
         raise InputError(f"expected no key at {' and '.join(there)}, found one; choose another name.")
     for suffix, (data, kind, mode) in files.items():
         _create(paths[suffix], f"uniecg-{kind}-key ed25519 {data.hex()}\n".encode(), mode)

@@ -218,6 +218,18 @@ def test_a_private_key_is_its_owners_alone_and_nothing_is_written_over(keys: Pat
     assert read_private_key(private).public.id == PublicKey(bytes.fromhex(before[1].split()[2].decode())).id
 
 
+@pytest.mark.parametrize("name", ["", ".", "/", "..", "folder/.."])
+def test_keys_need_a_name(name: str) -> None:
+    with pytest.raises(InputError, match="expected a name for the keys"):
+        generate_keys(Path(name))
+
+
+def test_a_place_that_cannot_be_written_to_is_refused(tmp_path: Path) -> None:
+    for place in (tmp_path / "no" / "maker", tmp_path / ("m" * 300)):
+        with pytest.raises(InputError, match="choose another place"):
+            generate_keys(place)
+
+
 def test_a_private_key_that_others_may_read_is_not_used(keys: Path) -> None:
     keys.with_suffix(".key").chmod(0o640)
     with pytest.raises(InputError, match="has mode 640; chmod 600 it"):
