@@ -184,6 +184,14 @@ def test_a_record_without_known_leads_is_refused_until_they_are_named(tmp_path: 
         read_recording(tmp_path / "r.hea", leads=["I", "II"])
 
 
+def test_a_folder_in_place_of_a_signal_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "r.hea").write_text("r 1 500\nr.dat 16 200 12 0 0 0 0 I\n")
+    (tmp_path / "r.dat").mkdir()
+    (tmp_path / "r.dat" / "file").touch()  # some file systems give an empty folder no size
+    with pytest.raises(InputError, match="Cannot read"):
+        read_recording(tmp_path / "r.hea")
+
+
 def test_a_truncated_signal_file_is_refused(header: Path) -> None:
     data = header.with_suffix(".dat")
     data.write_bytes(data.read_bytes()[:-1000])
@@ -216,6 +224,8 @@ def test_a_changed_signal_file_is_refused(header: Path) -> None:
         (f"r 1 500 {'9' * 4000}\nr.dat 16 200 12 0 0 0 0 I\n", "digits"),
         ("r 1 500 10\n../secret.dat 16 200 12 0 0 0 0 I\n", "outside"),
         ("r 1 500 10\n/etc/passwd 16 200 12 0 0 0 0 I\n", "outside"),
+        ("r 1 500 10\nr\0.dat 16 200 12 0 0 0 0 I\n", "outside"),
+        (f"r 1 500 10\n{'r' * 300}.dat 16 200 12 0 0 0 0 I\n", "not beside it"),
         ("r 1 500 10\nmissing.dat 16 200 12 0 0 0 0 I\n", "not beside it"),
         ("r 1 500 10\nr.dat sixteen 200 12 0 0 0 0 I\n", "format"),
         ("r 1 500 10\nr.dat 16 abc 12 0 0 0 0 I\n", "gain"),
@@ -485,6 +495,18 @@ def test_missing_and_unknown_files_are_refused(tmp_path: Path) -> None:
     (tmp_path / "a.docx").write_bytes(b"x")
     with pytest.raises(InputError, match="unknown kind"):
         read_recording(tmp_path / "a.docx")
+
+
+@pytest.mark.parametrize("path", ["", ".", "..", "/", "no\0where", "no\0where.csv"])
+def test_what_is_no_file_is_refused(path: str) -> None:
+    with pytest.raises(InputError, match="No such file"):
+        read_recording(path)
+
+
+@pytest.mark.parametrize("name", ["r" * 300, "r" * 300 + ".csv", "r" * 300 + ".dat"])
+def test_a_path_that_the_system_refuses_is_refused(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match="Cannot read"):
+        read_recording(tmp_path / name)
 
 
 def test_csv_brings_back_the_synthetic_mark(tmp_path: Path, ecg: Recording) -> None:

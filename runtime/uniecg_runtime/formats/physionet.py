@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from uniecg_device.errors import InputError
 
 _LARGEST_HEADER = 1 << 20
-_PLAIN_NAME = re.compile(r"^[^/\\:]+$")
+_PLAIN_NAME = re.compile(r"^[^/\\:\0]+$")
 _FORMAT = re.compile(r"^(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?$")
 _GAIN = re.compile(r"^([-+0-9.eE]+)?(?:\((-?\d+)\))?(?:/(\S+))?$")
 _INVALID = {16: -32768, 212: -2048}
@@ -164,7 +164,7 @@ def available_samples(path: Path, header: Header) -> int:
 def read_signals(path: Path, header: Header, start: int, stop: int) -> NDArray[np.float32]:
     """Physical values of all signals, float32 (signals, stop - start), NaN where the format marks a sample invalid.
 
-    Raises InputError where a checksum shows the signal file damaged (whole records only).
+    Raises InputError for a signal file that cannot be read, and where a checksum shows it damaged (whole records only).
     """
     whole = start == 0 and stop == available_samples(path, header)
     result = np.empty((len(header.signals), stop - start), np.float32)
@@ -197,15 +197,23 @@ def _by_file(header: Header) -> dict[str, list[SignalLine]]:
 def _counts(path: Path, first: SignalLine, signals: int, start: int, stop: int) -> NDArray[np.int16]:
     """Stored integers, shape (stop - start, signals)."""
     low, high = start * signals, stop * signals
-    with path.open("rb") as file:
-        if first.format == 16:
-            file.seek(first.offset + 2 * low)
-            flat: NDArray[np.int16] = np.frombuffer(file.read(2 * (high - low)), "<i2").astype(np.int16)
-        else:
-            pair = low // 2
-            file.seek(first.offset + 3 * pair)
-            flat = _unpack_212(file.read(3 * ((high + 1) // 2 - pair)))[low - 2 * pair :][: high - low]
+    if first.format == 16:
+        packed = _bytes(path, first.offset + 2 * low, 2 * (high - low))
+        flat: NDArray[np.int16] = np.frombuffer(packed, "<i2").astype(np.int16)
+    else:
+        pair = low // 2
+        packed = _bytes(path, first.offset + 3 * pair, 3 * ((high + 1) // 2 - pair))
+        flat = _unpack_212(packed)[low - 2 * pair :][: high - low]
     return flat.reshape(stop - start, signals)
+
+
+def _bytes(path: Path, start: int, count: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read(count)
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror or error}.") from None
 
 
 def _unpack_212(packed: bytes) -> NDArray[np.int16]:

@@ -16,6 +16,8 @@ from uniecg_device.signals import LEADS, Recording, Sex, Units
 from uniecg_runtime.formats import labels, physionet, tables
 from uniecg_runtime.formats.request import Request, rate
 
+_KINDS = (".hea", ".edf", ".csv", ".tsv", ".txt", ".npy")
+
 
 def read_recording(
     path: str | Path,
@@ -49,19 +51,24 @@ def read_recording(
 
 
 def _locate(path: Path) -> Path:
+    """The file to open, of a known kind. Raises InputError where there is none."""
     kind = path.suffix.lower()
-    if kind in (".hea", ".edf", ".csv", ".tsv", ".txt", ".npy"):
-        found = path
-    elif kind in (".dat", ".mat"):
-        found = path.with_suffix(".hea")
-    elif path.with_name(path.name + ".hea").is_file():
-        found = path.with_name(path.name + ".hea")
-    elif path.is_file():
-        raise InputError(f"{path.name} is of an unknown kind; expected .hea, .edf, .csv, .tsv, .txt or .npy.")
-    else:
-        found = path
-    if not found.is_file():
-        raise InputError(f"No such file: {found}.")
+    header = path.parent / f"{path.name}.hea"
+    try:
+        if kind in _KINDS:
+            found = path
+        elif kind in (".dat", ".mat"):
+            found = path.with_suffix(".hea")
+        elif path.name and header.is_file():
+            found = header
+        elif path.is_file():
+            raise InputError(f"{path.name} is of an unknown kind; expected {', '.join(_KINDS[:-1])} or {_KINDS[-1]}.")
+        else:
+            found = path
+        if not found.is_file():
+            raise InputError(f"No such file: {found}.")
+    except OSError as error:  # a folder that may not be entered, a name that is too long
+        raise InputError(f"Cannot read {path}: {error.strerror or error}.") from None
     return found
 
 
