@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import tracemalloc
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -15,8 +16,10 @@ from needs import recordings
 from uniecg_device.errors import InputError
 from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.signals import LEADS, Recording
+from uniecg_runtime.cli.generate import read_embedding
 from uniecg_runtime.formats.labels import lead_name, other_comments, person, scale_of, split_units
 from uniecg_runtime.formats.read import read_recording
+from uniecg_runtime.formats.tables import load_npy
 from uniecg_runtime.formats.write import write_csv, write_wfdb
 
 
@@ -392,6 +395,10 @@ def test_csv_in_all_its_dialects(tmp_path: Path, text: str) -> None:
         ("1,2\n3,4\n", "leads option"),
         ("time,I\n0,1\n5,2\n5.1,3\n", "uneven"),
         ("time,I\n0,1\n0,2\n", "does not rise"),
+        ("time,I\n-1e308,1\n1e308,2\n", "does not rise"),
+        ("time,I\n0,1\n1e-310,2\n", "not usable"),
+        ("time (us),I\n0,1\n5e-324,2\n", "not usable"),
+        (f"I\n1\n{'1' * 200_000}x\n", "not all numbers"),
         ("time,n\n0,1\n", "no lead columns"),
     ],
 )
@@ -463,6 +470,44 @@ def test_npy_that_cannot_be_used_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes((tmp_path / "a.npy").read_bytes()[:2000])
     with pytest.raises(InputError, match="truncated"):
         read_recording(tmp_path / "a.npy", fs=500)
+
+
+def npy(header: str, data: bytes = b"") -> bytes:
+    return b"\x93NUMPY\x01\0" + struct.pack("<H", len(header)) + header.encode() + data
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"", b"junk", b"PK\x03\x04junk", npy("{'descr': ("), npy("{"), npy("(" * 5000), npy("\0"), npy("x" * 20_000),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (12, 1000000)}", bytes(100)),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (12, 1" + "0" * 30 + ")}", bytes(100)),
+        npy("{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 12)}", bytes(100)),
+        npy("{'descr': '|O', 'fortran_order': False, 'shape': (1,)}", b"cos\nsystem\n."),
+        npy("{'descr': '|V4', 'fortran_order': False, 'shape': (1,)}", bytes(4)),
+    ],
+)  # fmt: skip
+def test_what_is_no_array_is_refused(tmp_path: Path, data: bytes) -> None:
+    (tmp_path / "a.npy").write_bytes(data)
+    with pytest.raises(InputError, match=r"a\.npy"):
+        load_npy(tmp_path / "a.npy")
+
+
+@pytest.mark.parametrize("read", [lambda path: read_recording(path, fs=500), read_embedding])
+def test_recordings_and_embeddings_are_arrays(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    (tmp_path / "a.npy").write_bytes(b"PK\x03\x04junk")
+    for path in (tmp_path / "a.npy", tmp_path / "none.npy"):
+        with pytest.raises(InputError):
+            read(path)
+
+
+def test_an_embedding_is_one_row_of_at_most_a_million_numbers(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.ones((1, 768), np.float16))
+    row = read_embedding(tmp_path / "a.npy")
+    assert row.shape == (768,) and row.dtype == np.float32
+    np.save(tmp_path / "a.npy", np.zeros(1_000_001, np.int8))
+    with pytest.raises(InputError, match="at most a million"):
+        read_embedding(tmp_path / "a.npy")
 
 
 def test_npy_with_infinities_has_gaps(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from uniecg_device.errors import InputError
 from uniecg_runtime.cli.output import check_files, describe, keep, say, say_json
+from uniecg_runtime.formats.tables import load_npy
 
 if TYPE_CHECKING:
     from uniecg_device.signals import Recording
@@ -61,13 +62,10 @@ def run(wish: Wish, opening: Opening, *, out: Path | None, plot: Path | None, as
 
 def read_embedding(path: Path) -> NDArray[np.float32]:
     """A text's embedding from a NumPy file of at most a million numbers. Raises InputError for anything else."""
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(array, np.ndarray) or array.size > 1_000_000 or array.dtype.kind not in "fiu":
-            raise ValueError("it is no array of at most a million numbers")
-        return np.array(array, np.float32).reshape(-1)
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"expected an embedding in {path}, could not read it ({error}); give a .npy file.") from None
+    array = load_npy(path)
+    if array.size > 1_000_000:
+        raise InputError(f"expected an embedding of at most a million numbers in {path}, found {array.size}.")
+    return np.array(array, np.float32).reshape(-1)
 
 
 def drawn_json(recording: Recording, files: list[str]) -> dict[str, Any]:

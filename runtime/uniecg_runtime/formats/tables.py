@@ -174,14 +174,15 @@ def _numbers_with_gaps(path: Path, body: str, delimiter: str | None, columns: in
     for number, line in enumerate(body.split("\n"), 1):
         if not line.strip():
             continue
-        cells = _split(line, delimiter)
-        if len(cells) != columns:
-            raise InputError(
-                f"Row {number} of {path.name} holds {len(cells)} values, expected {columns}; the file may be truncated."
-            )
         try:
+            cells = _split(line, delimiter)
+            if len(cells) != columns:
+                raise InputError(
+                    f"Row {number} of {path.name} holds {len(cells)} values, expected {columns}; "
+                    "the file may be truncated."
+                )
             rows.append(np.array([np.nan if cell.lower() in _MISSING else float(cell) for cell in cells]))
-        except ValueError:
+        except (ValueError, csv.Error):  # csv: a cell of more than 131,072 characters
             raise InputError(f"Row {number} of {path.name} is not all numbers: {line[:60]!r}.") from None
     return np.stack(rows)
 
@@ -201,13 +202,13 @@ def _rate(
     if time is None:
         raise InputError(f"{path.name} has no time column; give its sampling rate with the fs option.")
     unit = next(column.units for column in header if column.kind == "time") or "s"
-    if len(time) < 2 or not np.isfinite(time).all() or time[-1] <= time[0]:
+    if len(time) < 2 or not (np.abs(time) < 1e99).all() or time[-1] <= time[0]:
         raise InputError(f"The time column of {path.name} does not rise; give the sampling rate with the fs option.")
     step = (time[-1] - time[0]) / (len(time) - 1)
     if np.abs(time - (time[0] + step * np.arange(len(time)))).max() > 0.75 * step:
         raise InputError(f"The time column of {path.name} is uneven; samples must follow at a steady rate.")
     seconds = step * {"ms": 1e-3, "msec": 1e-3, "us": 1e-6, "µs": 1e-6}.get(unit.lower(), 1.0)
-    fs = 1 / seconds
+    fs = 1 / max(float(seconds), 1e-99)  # finite whatever the column holds
     return rate(float(round(fs)) if abs(fs - round(fs)) < 1e-3 * fs and fs >= 10 else float(fs), "its time column")
 
 
@@ -217,14 +218,7 @@ def read_npy(path: Path, request: Request) -> Recording:
     The rate must be given; leads too unless 12 rows stand in the usual order; integers need units. Raises
     InputError for anything else.
     """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except OSError as error:
-        raise InputError(f"Cannot read {path}: {error.strerror or 'it is truncated'}.") from None
-    except (ValueError, EOFError, SyntaxError, OverflowError, MemoryError) as error:
-        raise InputError(f"{path.name} is not a plain NPY array or is truncated: {str(error)[:120]}.") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu":
-        raise InputError(f"{path.name} must hold one array of real numbers.")
+    array = load_npy(path)
     signal = _leads_first(path, array, request)
     if request.fs is None:
         raise InputError(f"{path.name} does not state its sampling rate; give it with the fs option.")
@@ -238,6 +232,19 @@ def read_npy(path: Path, request: Request) -> Recording:
     scale = request.scale("mV")
     values = np.multiply(signal[:, start:end], scale.factor, dtype=np.float32, casting="unsafe")
     return Recording(np.ascontiguousarray(values), request.fs, names, name=path.stem, units=scale.units)
+
+
+def load_npy(path: Path) -> NDArray[np.generic]:
+    """An array of real numbers, mapped, never unpickled. Raises InputError for any other file."""
+    try:
+        array = np.lib.format.open_memmap(path, mode="r")  # np.load would look for archives and pickles too
+    except OSError as error:
+        raise InputError(f"Cannot read {path}: {error.strerror or error}.") from None
+    except Exception as error:  # NumPy answers damaged bytes with a dozen kinds of error
+        raise InputError(f"{path.name} is not a plain NPY array or is truncated: {str(error)[:120]}.") from None
+    if array.dtype.kind not in "fiu":
+        raise InputError(f"{path.name} must hold one array of real numbers.")
+    return array
 
 
 def _leads_first(path: Path, array: NDArray[np.generic], request: Request) -> NDArray[np.generic]:
