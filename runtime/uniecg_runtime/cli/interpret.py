@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from uniecg_device.errors import InputError
 from uniecg_runtime.cli.output import after_text, complain, describe, say, say_json
 from uniecg_runtime.cli.records import window_seconds
+from uniecg_runtime.files import replace_file
 
 if TYPE_CHECKING:
     from uniecg_device.signals import Recording
@@ -57,7 +58,7 @@ def encode(records: list[Path], opening: Opening, how: Reading, out: Path) -> in
         packed = BytesIO()
         np.savez_compressed(packed, **held)  # type: ignore[arg-type]
         try:
-            out.write_bytes(packed.getbuffer())
+            replace_file(out, packed.getbuffer())
         except OSError as error:
             raise InputError(f"expected to be able to write {out}: {error}; choose another place.") from None
         say(f"wrote {out}: {', '.join(f'{name} {array.shape}' for name, array in arrays.items())}")
