@@ -1,15 +1,17 @@
 /* libuniecg: from the bytes of a serial line to samples in millivolts.
  *
- * A framer executes one frame grammar. Bytes go in at one end; samples, messages (valid frames that
+ * A framer executes one device profile. Bytes go in at one end; samples, messages (valid frames that
  * carry no samples, such as acknowledgements) and counters come out at the other. Any bytes are
- * acceptable input: nothing that arrives on the wire can crash it, block it or make it grow.
+ * acceptable input: nothing that arrives on the wire can crash it, block it or make it grow. What it
+ * decides depends on the bytes alone, never on how they were divided between pushes.
  *
  * Threads. A framer has one producer and one consumer, and they may be two threads:
  *   producer: uniecg_framer_push
  *   consumer: uniecg_framer_pull, uniecg_framer_pull_message
- *   any thread at any time: uniecg_framer_available, uniecg_framer_counters
+ *   any thread at any time: every function that takes a const uniecg_framer
  *   alone: uniecg_framer_create, uniecg_framer_destroy
- * The two sides never wait for each other. There is no global state; framers are independent.
+ * The two sides never wait for each other, and only create allocates. There is no global state; framers
+ * are independent. Profiles, their JSON form and the rules of framing: docs/c-library.md.
  */
 #ifndef UNIECG_H_
 #define UNIECG_H_
@@ -21,82 +23,21 @@
 extern "C" {
 #endif
 
-#define UNIECG_ABI_VERSION 1
-#define UNIECG_MAX_SYNC 8       /* bytes */
-#define UNIECG_MAX_FRAME 4096   /* bytes */
+#define UNIECG_VERSION_MAJOR 0 /* of the library; any change of these functions raises the ABI version */
+#define UNIECG_VERSION_MINOR 1
+#define UNIECG_VERSION_PATCH 0
+#define UNIECG_ABI_VERSION 2
+
 #define UNIECG_MAX_CHANNELS 32  /* so that electrode flags fit in a uint32_t */
+#define UNIECG_MAX_SYNC 8       /* bytes */
+#define UNIECG_MAX_PACKETS 8    /* kinds of frame that make one sample */
+#define UNIECG_MAX_CONFIRM 8    /* frames */
+#define UNIECG_MAX_COLUMNS 64   /* numbers in a line of text */
 #define UNIECG_MAX_MESSAGE 256  /* bytes kept of a message; longer ones are cut */
 #define UNIECG_MESSAGE_QUEUE 16 /* messages kept until pulled */
 
-/* Bits high..low (7..0) of one byte. Bytes count from the frame's start, negative ones from its end. */
-typedef struct uniecg_bits {
-  int32_t byte;
-  uint8_t high;
-  uint8_t low;
-} uniecg_bits;
-
-/* Bit runs joined, most significant first; at most 32 bits, two's complement if is_signed. */
-typedef struct uniecg_field {
-  const uniecg_bits* runs;
-  uint32_t run_count; /* 0: no such field */
-  uint8_t is_signed;
-} uniecg_field;
-
-/* A byte that must satisfy (byte & mask) == value. */
-typedef struct uniecg_match {
-  int32_t byte;
-  uint8_t mask;
-  uint8_t value;
-} uniecg_match;
-
-typedef enum uniecg_checksum_kind {
-  UNIECG_CHECKSUM_NONE = 0,
-  UNIECG_CHECKSUM_SUM8 = 1, /* sum modulo 256 */
-  UNIECG_CHECKSUM_XOR8 = 2
-} uniecg_checksum_kind;
-
-/* Over bytes first..last inclusive (negative: from the end), stored at `byte`. */
-typedef struct uniecg_checksum {
-  int32_t kind;
-  int32_t byte;
-  int32_t first;
-  int32_t last;
-  uint8_t invert; /* the complement is stored */
-} uniecg_checksum;
-
-typedef struct uniecg_channel {
-  uniecg_field value;
-  double offset;          /* counts */
-  double mv_per_count;    /* millivolts = (count - offset) * mv_per_count */
-  uniecg_field electrode; /* one bit, or none; in every sample of the frame the same */
-  uint8_t electrode_on;   /* the bit's value while the electrode is attached */
-} uniecg_channel;
-
-/* What a frame looks like. Copied by uniecg_framer_create. */
-typedef struct uniecg_grammar {
-  const uint8_t* sync;
-  uint32_t sync_length;
-  uint32_t fixed_length; /* whole frame in bytes, or 0 where `length` says it */
-  uniecg_field length;   /* must lie at non-negative bytes */
-  int32_t length_adds;   /* whole frame = length field + length_adds */
-  uint32_t min_length;   /* of a whole frame where counted; others are false headers */
-  uint32_t max_length;
-  const uniecg_match* header;
-  uint32_t header_count;
-  const uniecg_match* footer;
-  uint32_t footer_count;
-  uniecg_checksum checksum;
-  uniecg_field kind; /* tells data frames from messages; none: all carry data */
-  uint32_t data_kind;
-  uniecg_field counter; /* in data frames only */
-  uint32_t counter_modulus;
-  const uniecg_channel* channels;
-  uint32_t channel_count;
-  uint32_t samples_per_frame;
-  uint32_t sample_stride; /* bytes from one sample of a frame to the next */
-} uniecg_grammar;
-
-/* Totals since creation. bytes = valid frames' bytes + skipped_bytes + those still undecided. */
+/* Totals since creation. bytes = those of valid frames (frames, messages, duplicates) + skipped_bytes +
+ * those still undecided. For devices that send text, a frame is a line. */
 typedef struct uniecg_counters {
   uint64_t bytes;
   uint64_t frames;        /* valid, with samples */
@@ -104,25 +45,34 @@ typedef struct uniecg_counters {
   uint64_t samples;       /* decoded, per channel */
   uint64_t skipped_bytes; /* part of no valid frame */
   uint64_t resyncs;       /* valid frames found again after skipping */
-  uint64_t bad_headers;   /* false headers: sync matched, then a constant, length or counter did not */
+  uint64_t bad_headers; /* sync matched, then a constant, the length, the counter or what followed did not */
   uint64_t bad_footers;
   uint64_t bad_checksums;
   uint64_t counter_gaps;
   uint64_t lost_samples;       /* that the frame counter says went missing, per channel */
   uint64_t overflowed_samples; /* decoded, but the ring was full, per channel */
   uint64_t dropped_messages;   /* the message queue was full */
+  uint64_t duplicates;         /* data frames that repeat the one before, counter included; no samples */
 } uniecg_counters;
 
 typedef struct uniecg_framer uniecg_framer;
 
+/* UNIECG_ABI_VERSION of the library that runs; a program compares it with that of its header. */
 int uniecg_abi_version(void);
 
-/* NULL if the grammar contradicts itself or memory is short; `error` then says why.
+/* profile_json: a device profile in its JSON form, zero-terminated UTF-8 of at most 256 KiB.
  * ring_samples: samples kept until pulled. While the ring is full new samples are counted as
- * overflowed and leave a gap in the positions. */
-uniecg_framer* uniecg_framer_create(const uniecg_grammar* grammar, uint32_t ring_samples, char* error,
+ * overflowed and leave a gap in the positions.
+ * NULL if the profile contradicts itself or memory is short; `error` (NULL, or error_size bytes) then
+ * holds one sentence that begins with the path of what is wrong, where there is one. */
+uniecg_framer* uniecg_framer_create(const char* profile_json, uint32_t ring_samples, char* error,
                                     size_t error_size);
-void uniecg_framer_destroy(uniecg_framer* framer);
+void uniecg_framer_destroy(uniecg_framer* framer); /* NULL is allowed */
+
+double uniecg_framer_rate(const uniecg_framer* framer); /* Hz */
+size_t uniecg_framer_channels(const uniecg_framer* framer);
+/* Lives as long as the framer; NULL beyond the last channel. */
+const char* uniecg_framer_lead(const uniecg_framer* framer, size_t channel);
 
 /* Parses all of `bytes`; an unfinished frame waits for the next call. */
 void uniecg_framer_push(uniecg_framer* framer, const uint8_t* bytes, size_t size);

@@ -1,19 +1,14 @@
 // uniecg_device._native: the C ABI for Python, with the GIL released while bytes are parsed.
 #include <nanobind/nanobind.h>
 #include <nanobind/ndarray.h>
-#include <nanobind/stl/optional.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/tuple.h>
-#include <nanobind/stl/vector.h>
 
 #include <algorithm>
 #include <memory>
 #include <mutex>
-#include <optional>
-#include <stdexcept>
 #include <string>
 #include <tuple>
-#include <vector>
 
 #include "uniecg.h"
 
@@ -21,32 +16,6 @@ namespace nb = nanobind;
 using namespace nb::literals;
 
 namespace {
-
-using Runs = std::vector<std::tuple<int, int, int>>;
-using Matches = std::vector<std::tuple<int, int, int>>;
-// value runs, signed, offset, mV per count, electrode flag (byte, bit, value while on)
-using ChannelSpec = std::tuple<Runs, bool, double, double, std::optional<std::tuple<int, int, int>>>;
-
-std::uint8_t Byte(int value) {
-  if (value < 0 || value > 255) throw nb::value_error("a byte lies within 0..255");
-  return static_cast<std::uint8_t>(value);
-}
-
-std::vector<uniecg_bits> ToBits(const Runs& runs) {
-  std::vector<uniecg_bits> bits;
-  for (const auto& [byte, high, low] : runs) bits.push_back({byte, Byte(high), Byte(low)});
-  return bits;
-}
-
-std::vector<uniecg_match> ToMatches(const Matches& matches) {
-  std::vector<uniecg_match> result;
-  for (const auto& [byte, mask, value] : matches) result.push_back({byte, Byte(mask), Byte(value)});
-  return result;
-}
-
-uniecg_field ToField(const std::vector<uniecg_bits>& bits, bool is_signed = false) {
-  return {bits.data(), static_cast<std::uint32_t>(bits.size()), static_cast<std::uint8_t>(is_signed)};
-}
 
 template <typename T, std::size_t kDimensions>
 using Array = nb::ndarray<nb::numpy, T, nb::ndim<kDimensions>, nb::c_contig>;
@@ -81,56 +50,11 @@ class BytesView {
 
 class PyFramer {
  public:
-  PyFramer(const nb::bytes& sync, std::uint32_t ring_samples, std::vector<ChannelSpec> channels,
-           std::uint32_t fixed_length, const Runs& length, std::int32_t length_adds, std::uint32_t min_length,
-           std::uint32_t max_length, const Matches& header, const Matches& footer,
-           std::tuple<int, int, int, int, bool> checksum, const Runs& kind, std::uint32_t data_kind,
-           const Runs& counter, std::uint32_t counter_modulus, std::uint32_t samples_per_frame,
-           std::uint32_t sample_stride)
-      : channels_(channels.size()) {
-    const auto length_bits = ToBits(length);
-    const auto kind_bits = ToBits(kind);
-    const auto counter_bits = ToBits(counter);
-    const auto header_matches = ToMatches(header);
-    const auto footer_matches = ToMatches(footer);
-    std::vector<std::vector<uniecg_bits>> values(channels.size()), electrodes(channels.size());
-    std::vector<uniecg_channel> specs;
-    for (std::size_t c = 0; c < channels.size(); ++c) {
-      const auto& [runs, is_signed, offset, mv_per_count, electrode] = channels[c];
-      values[c] = ToBits(runs);
-      std::uint8_t on = 1;
-      if (electrode) {
-        const auto& [byte, bit, value] = *electrode;
-        electrodes[c] = {{byte, Byte(bit), Byte(bit)}};
-        on = Byte(value);
-      }
-      specs.push_back({ToField(values[c], is_signed), offset, mv_per_count, ToField(electrodes[c]), on});
-    }
-    uniecg_grammar grammar{};
-    grammar.sync = reinterpret_cast<const std::uint8_t*>(sync.c_str());
-    grammar.sync_length = static_cast<std::uint32_t>(sync.size());
-    grammar.fixed_length = fixed_length;
-    grammar.length = ToField(length_bits);
-    grammar.length_adds = length_adds;
-    grammar.min_length = min_length;
-    grammar.max_length = max_length;
-    grammar.header = header_matches.data();
-    grammar.header_count = static_cast<std::uint32_t>(header_matches.size());
-    grammar.footer = footer_matches.data();
-    grammar.footer_count = static_cast<std::uint32_t>(footer_matches.size());
-    const auto& [sum, byte, first, last, invert] = checksum;
-    grammar.checksum = {sum, byte, first, last, static_cast<std::uint8_t>(invert)};
-    grammar.kind = ToField(kind_bits);
-    grammar.data_kind = data_kind;
-    grammar.counter = ToField(counter_bits);
-    grammar.counter_modulus = counter_modulus;
-    grammar.channels = specs.data();
-    grammar.channel_count = static_cast<std::uint32_t>(specs.size());
-    grammar.samples_per_frame = samples_per_frame;
-    grammar.sample_stride = sample_stride;
-    char error[256] = "";
-    framer_.reset(uniecg_framer_create(&grammar, ring_samples, error, sizeof(error)));
+  PyFramer(const std::string& grammar, std::uint32_t ring_samples) {
+    char error[512] = "";
+    framer_.reset(uniecg_framer_create(grammar.c_str(), ring_samples, error, sizeof(error)));
     if (framer_ == nullptr) throw nb::value_error(error);
+    channels_ = uniecg_framer_channels(framer_.get());
   }
 
   void Push(nb::handle bytes) {
@@ -171,6 +95,7 @@ class PyFramer {
     result["lost_samples"] = counters.lost_samples;
     result["overflowed_samples"] = counters.overflowed_samples;
     result["dropped_messages"] = counters.dropped_messages;
+    result["duplicates"] = counters.duplicates;
     return result;
   }
 
@@ -204,7 +129,7 @@ class PyFramer {
     void operator()(uniecg_framer* framer) const { uniecg_framer_destroy(framer); }
   };
   std::unique_ptr<uniecg_framer, Destroy> framer_;
-  std::size_t channels_;
+  std::size_t channels_ = 0;
   std::mutex producer_;
   std::mutex consumer_;
 };
@@ -213,20 +138,9 @@ class PyFramer {
 
 NB_MODULE(_native, module) {
   module.doc() = "libuniecg: frames, samples and counters from the bytes of a serial line.";
-  module.attr("CHECKSUM_NONE") = static_cast<int>(UNIECG_CHECKSUM_NONE);
-  module.attr("CHECKSUM_SUM8") = static_cast<int>(UNIECG_CHECKSUM_SUM8);
-  module.attr("CHECKSUM_XOR8") = static_cast<int>(UNIECG_CHECKSUM_XOR8);
   module.def("abi_version", &uniecg_abi_version);
   nb::class_<PyFramer>(module, "Framer")
-      .def(nb::init<const nb::bytes&, std::uint32_t, std::vector<ChannelSpec>, std::uint32_t, const Runs&,
-                    std::int32_t, std::uint32_t, std::uint32_t, const Matches&, const Matches&,
-                    std::tuple<int, int, int, int, bool>, const Runs&, std::uint32_t, const Runs&,
-                    std::uint32_t, std::uint32_t, std::uint32_t>(),
-           nb::kw_only(), "sync"_a, "ring_samples"_a, "channels"_a, "fixed_length"_a = 0, "length"_a = Runs(),
-           "length_adds"_a = 0, "min_length"_a = 0, "max_length"_a = 0, "header"_a = Matches(),
-           "footer"_a = Matches(), "checksum"_a = std::make_tuple(0, 0, 0, 0, false), "kind"_a = Runs(),
-           "data_kind"_a = 0, "counter"_a = Runs(), "counter_modulus"_a = 0, "samples_per_frame"_a = 1,
-           "sample_stride"_a = 0)
+      .def(nb::init<const std::string&, std::uint32_t>(), "grammar"_a, "ring_samples"_a)
       .def("push", &PyFramer::Push, "data"_a)
       .def_prop_ro("available", &PyFramer::Available)
       .def("pull", &PyFramer::Pull, "max_samples"_a)

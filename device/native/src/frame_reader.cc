@@ -1,0 +1,220 @@
+#include "frame_reader.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+namespace uniecg {
+
+FrameReader::FrameReader(FrameGrammar grammar, std::vector<Channel> channels)
+    : grammar_(std::move(grammar)),
+      channels_(std::move(channels)),
+      buffer_(std::max(4 * kMaxFrame, (grammar_.confirm + 2) * grammar_.max_length) + Field::kPadding),
+      counts_(grammar_.samples * channels_.size()) {
+  last_frame_.reserve(grammar_.max_length);
+}
+
+void FrameReader::Push(const std::uint8_t* bytes, std::size_t size, Output* output) {
+  output->totals.bytes.Add(size);
+  while (size > 0) {
+    // What is undecided is shorter than the frames that decide it, so there is always room after moving
+    // it to the front.
+    if (begin_ > 0) {
+      std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+      end_ -= begin_;
+      begin_ = 0;
+    }
+    const std::size_t part = std::min(size, buffer_.size() - Field::kPadding - end_);
+    std::memcpy(buffer_.data() + end_, bytes, part);
+    end_ += part;
+    bytes += part;
+    size -= part;
+    Scan(output);
+  }
+}
+
+void FrameReader::Scan(Output* output) {
+  while (begin_ < end_) {
+    Frame frame;
+    Verdict verdict = Examine(buffer_.data() + begin_, end_ - begin_, &frame);
+    if (verdict == Verdict::kFrame && !IsExpected(frame)) verdict = Confirm(frame, end_ - begin_);
+    if (verdict == Verdict::kUndecided) return;
+    if (verdict == Verdict::kFrame) {
+      Accept(frame, output);
+      begin_ += frame.length;
+    } else {
+      Skip(verdict, output);
+    }
+  }
+}
+
+FrameReader::Verdict FrameReader::Examine(const std::uint8_t* bytes, std::size_t size, Frame* frame) const {
+  const std::size_t sync = std::min(size, grammar_.sync.size());
+  if (!std::equal(bytes, bytes + sync, grammar_.sync.data())) return Verdict::kNoHeader;
+  if (sync < grammar_.sync.size()) return Verdict::kUndecided;
+  for (const Match& match : grammar_.header) {
+    if (match.byte >= 0 && static_cast<std::size_t>(match.byte) < size && !match.Holds(bytes, size)) {
+      return Verdict::kBadHeader;
+    }
+  }
+  frame->bytes = bytes;
+  frame->length = grammar_.fixed_length;
+  if (grammar_.fixed_length == 0) {
+    if (size < grammar_.length_end) return Verdict::kUndecided;
+    const std::int64_t counted = grammar_.length.Read(bytes, size) + grammar_.length_adds;
+    if (counted < static_cast<std::int64_t>(grammar_.min_length) ||
+        counted > static_cast<std::int64_t>(grammar_.max_length)) {
+      return Verdict::kBadHeader;
+    }
+    frame->length = static_cast<std::size_t>(counted);
+  }
+  return size < frame->length ? Verdict::kUndecided : ExamineWhole(frame);
+}
+
+FrameReader::Verdict FrameReader::ExamineWhole(Frame* frame) const {
+  const auto holds = [frame](const Match& match) { return match.Holds(frame->bytes, frame->length); };
+  if (!std::all_of(grammar_.header.begin(), grammar_.header.end(), holds)) return Verdict::kBadHeader;
+  if (!std::all_of(grammar_.footer.begin(), grammar_.footer.end(), holds)) return Verdict::kBadFooter;
+  if (!grammar_.checksum.Holds(frame->bytes, frame->length)) return Verdict::kBadChecksum;
+  frame->packet = FindPacket(*frame);
+  if (frame->packet == kMessage) return Verdict::kFrame;
+  if (frame->length < grammar_.packets[frame->packet].needed) return Verdict::kBadHeader;
+  if (grammar_.counter.present()) {
+    frame->counter = grammar_.counter_field.Read(frame->bytes, frame->length);
+    if (frame->counter >= grammar_.counter.modulus) return Verdict::kBadHeader;
+  }
+  return Verdict::kFrame;
+}
+
+std::size_t FrameReader::FindPacket(const Frame& frame) const {
+  if (!grammar_.kind.present()) return 0;
+  const std::int64_t kind = grammar_.kind.Read(frame.bytes, frame.length);
+  for (std::size_t p = 0; p < grammar_.packets.size(); ++p) {
+    if (grammar_.packets[p].kind == kind) return p;
+  }
+  return kMessage;
+}
+
+// How many frames after the last valid one a frame at this place is if none in between changed its
+// length: 1 next to it, 0 where that is no whole number.
+std::uint64_t FrameReader::Grid() const {
+  if (!found_) return 0;
+  if (skipped_ == 0) return 1;
+  if (grammar_.fixed_length == 0 || skipped_ % grammar_.fixed_length != 0) return 0;
+  return skipped_ / grammar_.fixed_length + 1;
+}
+
+bool FrameReader::IsDuplicate(const Frame& frame) const {
+  return counting_ && grammar_.counter.present() && frame.counter == last_counter_ &&
+         frame.length == last_frame_.size() &&
+         std::memcmp(frame.bytes, last_frame_.data(), frame.length) == 0;
+}
+
+// Whether a frame is believed without looking at those that follow.
+bool FrameReader::IsExpected(const Frame& frame) const {
+  if (grammar_.confirm == 0) return true;
+  const std::uint64_t grid = Grid();
+  if (frame.packet == kMessage || !grammar_.counter.present() || !counting_) return grid == 1;
+  return IsDuplicate(frame) || (grid > 0 && grammar_.counter.InStep(last_counter_, frame.counter, grid));
+}
+
+// Looks at the `confirm` frames behind one: valid, next to each other, and their counters in step.
+FrameReader::Verdict FrameReader::Confirm(const Frame& frame, std::size_t size) const {
+  Frame last_data = frame;
+  std::size_t offset = 0, length = frame.length;
+  for (std::size_t k = 0; k < grammar_.confirm; ++k) {
+    offset += length;
+    if (offset >= size) return Verdict::kUndecided;
+    Frame next;
+    const Verdict verdict = Examine(frame.bytes + offset, size - offset, &next);
+    if (verdict == Verdict::kUndecided) return verdict;
+    if (verdict != Verdict::kFrame) return Verdict::kBadHeader;
+    length = next.length;
+    if (next.packet == kMessage) continue;
+    if (grammar_.counter.present() && last_data.packet != kMessage &&
+        !grammar_.counter.InStep(last_data.counter, next.counter, 1)) {
+      return Verdict::kBadHeader;
+    }
+    last_data = next;
+  }
+  return Verdict::kFrame;
+}
+
+void FrameReader::Skip(Verdict why, Output* output) {
+  // Where nothing marks a frame's start every byte could be one; only those where one is due are counted.
+  const bool counted = !grammar_.sync.empty() || Grid() > 0;
+  if (counted && why == Verdict::kBadHeader) output->totals.bad_headers.Add(1);
+  if (counted && why == Verdict::kBadFooter) output->totals.bad_footers.Add(1);
+  if (counted && why == Verdict::kBadChecksum) output->totals.bad_checksums.Add(1);
+  output->totals.skipped_bytes.Add(1);
+  ++skipped_;
+  ++begin_;
+}
+
+void FrameReader::Accept(const Frame& frame, Output* output) {
+  // Joining a stream in the middle of a frame is no resynchronisation.
+  if (found_ && skipped_ > 0) output->totals.resyncs.Add(1);
+  if (frame.packet == kMessage) {
+    output->AddMessage(frame.bytes, frame.length);
+  } else if (IsDuplicate(frame)) {
+    output->totals.duplicates.Add(1);
+  } else {
+    AcceptSamples(frame, output);
+  }
+  found_ = true;
+  skipped_ = 0;
+}
+
+void FrameReader::AcceptSamples(const Frame& frame, Output* output) {
+  output->totals.frames.Add(1);
+  Place(frame);
+  Decode(frame);
+  const std::uint32_t all = (1U << grammar_.packets.size()) - 1;
+  if (arrived_ == all && group_ >= first_group_) {
+    output->Samples(counts_.data(), grammar_.samples, electrodes_off_,
+                    (group_ - first_group_) * grammar_.samples);
+  }
+  counting_ = true;
+  last_counter_ = frame.counter;
+  if (grammar_.counter.present()) last_frame_.assign(frame.bytes, frame.bytes + frame.length);
+}
+
+// Frames from the last data frame to this one.
+std::uint64_t FrameReader::Advance(const Frame& frame) const {
+  if (!grammar_.counter.present()) return 1;
+  const std::uint64_t grid = Grid();
+  // Damaged frames that still lie in their places count also beyond the counter's modulus.
+  if (grid > 0 && grammar_.counter.InStep(last_counter_, frame.counter, grid)) return grid;
+  return grammar_.counter.Advance(last_counter_, frame.counter);
+}
+
+void FrameReader::Place(const Frame& frame) {
+  const std::uint64_t packets = grammar_.packets.size();
+  if (!counting_) {
+    number_ = frame.packet;
+    first_group_ = frame.packet == 0 ? 0 : 1;  // a sample whose first packets came before we did is not lost
+  } else {
+    number_ += Advance(frame);
+    number_ += (frame.packet + packets - number_ % packets) % packets;
+  }
+  if (number_ / packets != group_) arrived_ = 0;
+  group_ = number_ / packets;
+  if (arrived_ == 0) electrodes_off_ = 0;
+  arrived_ |= 1U << frame.packet;
+}
+
+void FrameReader::Decode(const Frame& frame) {
+  for (std::size_t c = 0; c < channels_.size(); ++c) {
+    const Channel& channel = channels_[c];
+    if (channel.packet != frame.packet) continue;
+    for (const Match& match : channel.electrode) {
+      if (!match.Holds(frame.bytes, frame.length)) electrodes_off_ |= std::uint32_t{1} << c;
+    }
+    for (std::size_t k = 0; k < grammar_.samples; ++k) {
+      counts_[k * channels_.size() + c] =
+          static_cast<std::int32_t>(channel.value.Read(frame.bytes, frame.length, k * grammar_.stride));
+    }
+  }
+}
+
+}  // namespace uniecg
