@@ -3,6 +3,7 @@
 #define UNIECG_TESTS_CHECK_H_
 
 #include <iostream>
+#include <string>
 #include <vector>
 
 struct Test {
@@ -38,6 +39,16 @@ struct Registration {
                 << +expected_value << "\n";                                                           \
       ++Failures();                                                                                   \
     }                                                                                                 \
+  } while (false)
+
+#define CHECK_TEXT(found, expected)                                                                    \
+  do {                                                                                                 \
+    const std::string found_text = (found), expected_text = (expected);                                \
+    if (found_text != expected_text) {                                                                 \
+      std::cerr << __FILE__ << ":" << __LINE__ << ": " #found " is '" << found_text << "', expected '" \
+                << expected_text << "'\n";                                                             \
+      ++Failures();                                                                                    \
+    }                                                                                                  \
   } while (false)
 
 #endif  // UNIECG_TESTS_CHECK_H_
