@@ -19,6 +19,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#if defined(__GNUC__)
+#define UNIECG_API __attribute__((visibility("default")))
+#else
+#define UNIECG_API
+#endif
+
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -58,39 +64,39 @@ typedef struct uniecg_counters {
 typedef struct uniecg_framer uniecg_framer;
 
 /* UNIECG_ABI_VERSION of the library that runs; a program compares it with that of its header. */
-int uniecg_abi_version(void);
+UNIECG_API int uniecg_abi_version(void);
 
 /* profile_json: a device profile in its JSON form, zero-terminated UTF-8 of at most 256 KiB.
  * ring_samples: samples kept until pulled. While the ring is full new samples are counted as
  * overflowed and leave a gap in the positions.
  * NULL if the profile contradicts itself or memory is short; `error` (NULL, or error_size bytes) then
  * holds one sentence that begins with the path of what is wrong, where there is one. */
-uniecg_framer* uniecg_framer_create(const char* profile_json, uint32_t ring_samples, char* error,
-                                    size_t error_size);
-void uniecg_framer_destroy(uniecg_framer* framer); /* NULL is allowed */
+UNIECG_API uniecg_framer* uniecg_framer_create(const char* profile_json, uint32_t ring_samples, char* error,
+                                               size_t error_size);
+UNIECG_API void uniecg_framer_destroy(uniecg_framer* framer); /* NULL is allowed */
 
-double uniecg_framer_rate(const uniecg_framer* framer); /* Hz */
-size_t uniecg_framer_channels(const uniecg_framer* framer);
+UNIECG_API double uniecg_framer_rate(const uniecg_framer* framer); /* Hz */
+UNIECG_API size_t uniecg_framer_channels(const uniecg_framer* framer);
 /* Lives as long as the framer; NULL beyond the last channel. */
-const char* uniecg_framer_lead(const uniecg_framer* framer, size_t channel);
+UNIECG_API const char* uniecg_framer_lead(const uniecg_framer* framer, size_t channel);
 
 /* Parses all of `bytes`; an unfinished frame waits for the next call. */
-void uniecg_framer_push(uniecg_framer* framer, const uint8_t* bytes, size_t size);
+UNIECG_API void uniecg_framer_push(uniecg_framer* framer, const uint8_t* bytes, size_t size);
 
 /* Samples ready to pull. */
-size_t uniecg_framer_available(const uniecg_framer* framer);
+UNIECG_API size_t uniecg_framer_available(const uniecg_framer* framer);
 
 /* Takes up to max_samples, returns how many. Any output may be NULL.
  * millivolts, counts: channel c, sample k at [c * max_samples + k].
  * electrodes_off: bit c set while channel c's electrode is off.
  * positions: sample numbers from 0; a step above 1 is a gap, lost on the wire or overflowed. */
-size_t uniecg_framer_pull(uniecg_framer* framer, size_t max_samples, float* millivolts, int32_t* counts,
-                          uint32_t* electrodes_off, uint64_t* positions);
+UNIECG_API size_t uniecg_framer_pull(uniecg_framer* framer, size_t max_samples, float* millivolts,
+                                     int32_t* counts, uint32_t* electrodes_off, uint64_t* positions);
 
 /* Takes the oldest message into `bytes` (at most `size`), returns its length, 0 if there is none. */
-size_t uniecg_framer_pull_message(uniecg_framer* framer, uint8_t* bytes, size_t size);
+UNIECG_API size_t uniecg_framer_pull_message(uniecg_framer* framer, uint8_t* bytes, size_t size);
 
-void uniecg_framer_counters(const uniecg_framer* framer, uniecg_counters* counters);
+UNIECG_API void uniecg_framer_counters(const uniecg_framer* framer, uniecg_counters* counters);
 
 #ifdef __cplusplus
 }
