@@ -5,12 +5,11 @@ include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/uniecg)
 set(pkgconfig_dir ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
 
-install(TARGETS uniecg EXPORT uniecgTargets
+install(TARGETS uniecg EXPORT uniecgTargets COMPONENT uniecg
   ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR}
   LIBRARY DESTINATION ${CMAKE_INSTALL_LIBDIR}
   RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR}
-  INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR}
-  COMPONENT uniecg)
+  INCLUDES DESTINATION ${CMAKE_INSTALL_INCLUDEDIR})
 install(FILES device/native/include/uniecg.h DESTINATION ${CMAKE_INSTALL_INCLUDEDIR} COMPONENT uniecg)
 
 install(EXPORT uniecgTargets NAMESPACE uniecg:: DESTINATION ${package_dir} COMPONENT uniecg)

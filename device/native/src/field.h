@@ -31,11 +31,28 @@ struct Match {
   }
 };
 
+// The two's complement number whose sign is the bit `sign`, 0 where it has none.
+inline std::int64_t WithSign(std::uint64_t value, std::uint64_t sign) {
+  return static_cast<std::int64_t>(value ^ sign) - static_cast<std::int64_t>(sign);
+}
+
 // Bit runs of a frame, joined most significant first.
 class Field {
  public:
   // A read takes whole words: so many bytes must be readable behind a frame, whatever they hold.
   static constexpr std::size_t kPadding = 8;
+
+  // Runs that lie side by side: the 64 bits from `byte` on, turned right, hold them at their place.
+  struct Part {
+    std::int32_t byte;
+    unsigned right;
+    std::uint64_t mask;
+
+    std::uint64_t Read(const std::uint8_t* frame, std::size_t length, std::size_t shift) const {
+      const std::uint64_t word = Load(frame + At(byte, length) + shift);
+      return (word >> right | word << (-right & 63U)) & mask;
+    }
+  };
 
   Field() = default;
   // At most 32 bits in all.
@@ -43,29 +60,22 @@ class Field {
 
   bool present() const { return !parts_.empty(); }
   unsigned width() const { return width_; }
+  std::uint64_t sign() const { return sign_; }
+  const std::vector<Part>& parts() const { return parts_; }
 
-  // Reads from a frame of `length` bytes; `shift` moves every byte on, for later samples of a frame.
-  std::int64_t Read(const std::uint8_t* frame, std::size_t length, std::size_t shift = 0) const {
+  // Reads from a frame of `length` bytes.
+  std::int64_t Read(const std::uint8_t* frame, std::size_t length) const {
     std::uint64_t value = 0;
-    for (const Part& part : parts_) {
-      const std::uint64_t word = Load(frame + At(part.byte, length) + shift);
-      value |= (word >> part.right | word << (-part.right & 63U)) & part.mask;
-    }
-    return static_cast<std::int64_t>(value ^ sign_) - static_cast<std::int64_t>(sign_);
+    for (const Part& part : parts_) value |= part.Read(frame, length, 0);
+    return WithSign(value, sign_);
   }
 
  private:
-  // Runs that lie side by side are one part: the 64 bits from `byte` on, turned right, hold it at its place.
-  struct Part {
-    std::int32_t byte;
-    unsigned right;
-    std::uint64_t mask;
-  };
-
+  // Big-endian.
   static std::uint64_t Load(const std::uint8_t* bytes) {
-    std::uint64_t word = 0;
-    for (std::size_t k = 0; k < 8; ++k) word = word << 8 | bytes[k];
-    return word;
+    return std::uint64_t{bytes[0]} << 56 | std::uint64_t{bytes[1]} << 48 | std::uint64_t{bytes[2]} << 40 |
+           std::uint64_t{bytes[3]} << 32 | std::uint64_t{bytes[4]} << 24 | std::uint64_t{bytes[5]} << 16 |
+           std::uint64_t{bytes[6]} << 8 | std::uint64_t{bytes[7]};
   }
 
   std::vector<Part> parts_;

@@ -6,11 +6,12 @@
 
 namespace uniecg {
 
-FrameReader::FrameReader(FrameGrammar grammar, std::vector<Channel> channels)
+FrameReader::FrameReader(FrameGrammar grammar, const std::vector<Channel>& channels)
     : grammar_(std::move(grammar)),
-      channels_(std::move(channels)),
+      channels_(channels.size()),
       buffer_(std::max(4 * kMaxFrame, (grammar_.confirm + 2) * grammar_.max_length) + Field::kPadding),
-      counts_(grammar_.samples * channels_.size()) {
+      counts_(grammar_.samples * channels_) {
+  for (std::size_t p = 0; p < grammar_.packets.size(); ++p) decoders_.emplace_back(channels, p);
   last_frame_.reserve(grammar_.max_length);
 }
 
@@ -204,16 +205,10 @@ void FrameReader::Place(const Frame& frame) {
 }
 
 void FrameReader::Decode(const Frame& frame) {
-  for (std::size_t c = 0; c < channels_.size(); ++c) {
-    const Channel& channel = channels_[c];
-    if (channel.packet != frame.packet) continue;
-    for (const Match& match : channel.electrode) {
-      if (!match.Holds(frame.bytes, frame.length)) electrodes_off_ |= std::uint32_t{1} << c;
-    }
-    for (std::size_t k = 0; k < grammar_.samples; ++k) {
-      counts_[k * channels_.size() + c] =
-          static_cast<std::int32_t>(channel.value.Read(frame.bytes, frame.length, k * grammar_.stride));
-    }
+  const Decoder& decoder = decoders_[frame.packet];
+  electrodes_off_ |= decoder.ElectrodesOff(frame.bytes, frame.length);
+  for (std::size_t k = 0; k < grammar_.samples; ++k) {
+    decoder.Read(frame.bytes, frame.length, k * grammar_.stride, &counts_[k * channels_]);
   }
 }
 

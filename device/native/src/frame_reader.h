@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "decoder.h"
 #include "grammar.h"
 #include "output.h"
 
@@ -16,7 +17,7 @@ namespace uniecg {
 // were divided between calls of Push.
 class FrameReader {
  public:
-  FrameReader(FrameGrammar grammar, std::vector<Channel> channels);
+  FrameReader(FrameGrammar grammar, const std::vector<Channel>& channels);
 
   void Push(const std::uint8_t* bytes, std::size_t size, Output* output);
 
@@ -48,7 +49,8 @@ class FrameReader {
   void Decode(const Frame& frame);
 
   const FrameGrammar grammar_;
-  const std::vector<Channel> channels_;
+  const std::size_t channels_;
+  std::vector<Decoder> decoders_;  // one a packet
   std::vector<std::uint8_t> buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;

@@ -24,22 +24,27 @@ class RingIndex {
   bool Full() const {
     return head_.load(std::memory_order_relaxed) - tail_.load(std::memory_order_acquire) >= capacity_;
   }
-  std::size_t WriteSlot() const {
-    return static_cast<std::size_t>(head_.load(std::memory_order_relaxed) % capacity_);
+  std::size_t WriteSlot() const { return write_slot_; }
+  void Publish() {
+    if (++write_slot_ == capacity_) write_slot_ = 0;
+    head_.store(head_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
   }
-  void Publish() { head_.store(head_.load(std::memory_order_relaxed) + 1, std::memory_order_release); }
   // Consumer: slot of the k-th readable entry; read entries are given back with Release.
   std::size_t ReadSlot(std::size_t k) const {
-    return static_cast<std::size_t>((tail_.load(std::memory_order_relaxed) + k) % capacity_);
+    const std::size_t slot = read_slot_ + k;
+    return slot < capacity_ ? slot : slot - capacity_;
   }
   void Release(std::size_t count) {
+    if (count > 0) read_slot_ = ReadSlot(count);
     tail_.store(tail_.load(std::memory_order_relaxed) + count, std::memory_order_release);
   }
 
  private:
-  const std::uint64_t capacity_;
+  const std::size_t capacity_;
   alignas(64) std::atomic<std::uint64_t> head_{0};
+  std::size_t write_slot_ = 0;  // the totals modulo the capacity, which need no division so
   alignas(64) std::atomic<std::uint64_t> tail_{0};
+  std::size_t read_slot_ = 0;
 };
 
 // Samples of all channels: counts, electrode flags and position on the device's clock.
