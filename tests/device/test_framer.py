@@ -25,7 +25,7 @@ baud = 9600
 [frame]
 sync = "0A FA"
 length = { byte = 2, type = "u16le", adds = 7, min = 10, max = 40, data = 13 }
-kind = { byte = 4, type = "u8", data = 2 }
+kind = { byte = 4, type = "u8", packets = [2] }
 counter = { bits = [[5, 7, 4]], modulus = 10 }
 checksum = { kind = "xor8", byte = -2, first = 2, last = -3, invert = true }
 footer = [{ byte = -1, value = 0x0B }]
@@ -34,6 +34,7 @@ stride = 2
 [scale]
 counts_per_mv = 100
 offset = 0
+basis = "register setting"
 confidence = "high"
 provenance = "made up for this test"
 [[channel]]
