@@ -156,6 +156,15 @@ class Port(Plain, frozen=True):
     baud: Annotated[int, Meta(ge=50, le=12_000_000)]
 
 
+class Usb(Plain, frozen=True):
+    """A USB port that this device shows up as; `product` and `serial` are parts of what it says of itself."""
+
+    vid: Annotated[int, Meta(ge=0, le=0xFFFF)]
+    pid: Annotated[int, Meta(ge=0, le=0xFFFF)]
+    product: str = ""
+    serial: str = ""
+
+
 class Scale(Plain, frozen=True):
     """millivolts = (count - offset) / counts_per_mv, and how well that is known."""
 
@@ -206,7 +215,7 @@ class Profile(Plain, frozen=True, kw_only=True):
     """Everything about one device. `open` and `close` name the commands sent then, in order.
 
     wilson_leads: leads whose electrodes form Wilson's central terminal; chest leads are unusable
-    while one of them is off.
+    while one of them is off. usb: the USB ports it shows up as; a bare USB-serial chip names no device.
     """
 
     name: str
@@ -220,6 +229,7 @@ class Profile(Plain, frozen=True, kw_only=True):
     open: tuple[str, ...] = ()
     close: tuple[str, ...] = ()
     wilson_leads: tuple[str, ...] = ()
+    usb: tuple[Usb, ...] = ()
     sources: tuple[str, ...] = ()
     notes: str = ""
 
