@@ -1,8 +1,6 @@
 """Device profiles: one TOML file says everything about a device, and the native framer executes it.
 
-Bytes of a frame count from 0; negative ones count from its end. A number inside a frame is given
-either as `bits`, runs of [byte, high bit, low bit] joined most significant first, or as `byte` and
-`type`, such as "i24be".
+What lies on the wire is in `grammar`; here stand the rest of a profile and how a file of it is read.
 """
 
 from __future__ import annotations
@@ -13,141 +11,20 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from uniecg_device import _native
 from uniecg_device.errors import ProfileError
+from uniecg_device.grammar import Column, Frame, Match, Number, Plain, Text
+from uniecg_device.grammar import parse_pattern as parse_pattern
+from uniecg_device.json_lines import JsonLinesFramer
 from uniecg_device.signals import LEADS
 
 FOLDER = Path(__file__).parent / "profiles"
 _MAX_FILE = 1 << 18
+_INT32 = (-(1 << 31), (1 << 31) - 1)
 
-Byte = Annotated[int, Meta(ge=0, le=255)]
-Bit = Annotated[int, Meta(ge=0, le=7)]
-Offset = Annotated[int, Meta(ge=-4096, le=4096)]
 Positive = Annotated[float, Meta(gt=0)]
-Count = Annotated[int, Meta(ge=1, le=4096)]
-Run = tuple[Offset, Bit, Bit]
-NumberType = Literal[
-    "u8", "i8", "u16le", "u16be", "i16le", "i16be", "u24le", "u24be", "i24le", "i24be", "i32le", "i32be"
-]  # fmt: skip
-
-
-class Plain(Struct, frozen=True, forbid_unknown_fields=True):
-    """Base of every struct here: immutable, unknown keys refused."""
-
-
-class Number(Plain, frozen=True, kw_only=True):
-    """Where a number lies inside a frame."""
-
-    bits: tuple[Run, ...] = ()
-    signed: bool = False
-    byte: Offset | None = None
-    type: NumberType | None = None
-
-    def __post_init__(self) -> None:
-        if bool(self.bits) == (self.type is not None) or (self.type is None) != (self.byte is None):
-            raise ValueError("a number is given either as `bits` or as `byte` and `type`")
-        if any(low > high for _, high, low in self.bits):
-            raise ValueError("a run of bits is [byte, high bit, low bit] with high >= low")
-        if self.width > 32:
-            raise ValueError(f"a number has at most 32 bits, this one has {self.width}")
-
-    @property
-    def runs(self) -> list[tuple[int, int, int]]:
-        """Bit runs, most significant first."""
-        if self.type is None or self.byte is None:
-            return list(self.bits)
-        size = int(self.type[1:].rstrip("lbe")) // 8
-        order = range(size - 1, -1, -1) if self.type.endswith("le") else range(size)
-        return [(self.byte + k, 7, 0) for k in order]
-
-    @property
-    def is_signed(self) -> bool:
-        return self.signed if self.type is None else self.type.startswith("i")
-
-    @property
-    def width(self) -> int:
-        """Bits."""
-        return sum(high - low + 1 for _, high, low in self.runs)
-
-    @property
-    def range(self) -> tuple[int, int]:
-        """Smallest and largest value."""
-        if self.is_signed:
-            return -(1 << (self.width - 1)), (1 << (self.width - 1)) - 1
-        return 0, (1 << self.width) - 1
-
-
-class Match(Plain, frozen=True):
-    """A byte of every valid frame: (byte & mask) == value."""
-
-    byte: Offset
-    value: Byte
-    mask: Byte = 255
-
-    def __post_init__(self) -> None:
-        if self.value & ~self.mask:
-            raise ValueError(f"value {self.value:#04x} has bits outside the mask {self.mask:#04x}")
-
-
-class Length(Number, frozen=True, kw_only=True):
-    """A length counted in the frame: whole frame = number + adds bytes, `data` of them in data frames."""
-
-    adds: int
-    min: Count
-    max: Count
-    data: Count
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.min <= self.data <= self.max:
-            raise ValueError("a data frame's length lies between `min` and `max`")
-
-
-class Kind(Number, frozen=True, kw_only=True):
-    """Tells data frames, whose kind is `data`, from messages such as acknowledgements."""
-
-    data: int
-
-
-class Counter(Number, frozen=True, kw_only=True):
-    """Counts data frames 0 .. modulus - 1, so that lost ones are seen."""
-
-    modulus: Annotated[int, Meta(ge=2)]
-
-
-class Checksum(Plain, frozen=True):
-    """Over the bytes `first` to `last` inclusive; `invert` where the complement is sent."""
-
-    kind: Literal["sum8", "xor8"]
-    byte: Offset
-    first: Offset
-    last: Offset
-    invert: bool = False
-
-
-class Frame(Plain, frozen=True, kw_only=True):
-    """What a frame looks like. `length` is fixed, or counted in the frame."""
-
-    sync: str
-    length: Count | Length
-    header: tuple[Match, ...] = ()
-    kind: Kind | None = None
-    counter: Counter | None = None
-    checksum: Checksum | None = None
-    footer: tuple[Match, ...] = ()
-    samples: Count = 1
-    stride: Annotated[int, Meta(ge=0)] = 0
-
-    def __post_init__(self) -> None:
-        if any(byte is None for byte in parse_pattern(self.sync)):
-            raise ValueError("sync bytes are all known, `??` has no place there")
-
-    @property
-    def data_length(self) -> int:
-        """Bytes of a frame that carries samples."""
-        return self.length if isinstance(self.length, int) else self.length.data
 
 
 class Port(Plain, frozen=True):
@@ -165,37 +42,61 @@ class Usb(Plain, frozen=True):
     serial: str = ""
 
 
-class Scale(Plain, frozen=True):
-    """millivolts = (count - offset) / counts_per_mv, and how well that is known."""
+class Scale(Plain, frozen=True, kw_only=True):
+    """millivolts = (count - offset) / counts_per_mv, and how well that is known.
+
+    basis: where the number comes from: registers that the firmware sets, the data sheet of a part,
+    or a measurement. disagreement: what other public sources say instead, where they do.
+    """
 
     counts_per_mv: Positive
     offset: float
+    basis: Literal["register setting", "datasheet", "measured"]
     confidence: Literal["low", "medium", "high"]
     provenance: str
-
-
-class Electrode(Plain, frozen=True):
-    """The bit that tells whether a channel's electrode is on, and its value while it is."""
-
-    byte: Offset
-    bit: Bit
-    on: Annotated[int, Meta(ge=0, le=1)] = 1
+    disagreement: str = ""
 
 
 class Channel(Number, frozen=True, kw_only=True):
-    """A lead as it lies in the frame."""
+    """A lead as it lies in the frame, or in a `column` of a text line.
+
+    lead: out of `LEADS`, or CH and a number for a channel that is no lead: it is received, and
+    enters no block. packet: the kind of frame that carries it, where a sample is made of several.
+    electrode: on while all of these hold. limits: smallest and largest count of its converter,
+    where that is less than what its bits hold. counts_per_mv, offset: where they differ from [scale].
+    """
 
     lead: str
-    electrode: Electrode | None = None
+    column: Column | None = None
+    packet: int | None = None
+    electrode: tuple[Match, ...] = ()
+    limits: tuple[int, int] | None = None
+    counts_per_mv: Positive | None = None
+    offset: float | None = None
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.lead not in LEADS:
-            raise ValueError(f"lead {self.lead!r} is none of {' '.join(LEADS)}")
+        if self.lead not in LEADS and not re.fullmatch(r"CH[1-9]\d?", self.lead):
+            known = " ".join(LEADS)
+            raise ValueError(f"lead {self.lead!r} is none of {known}, nor CH1 .. CH99 for a channel that is no lead")
+        if self.column is None:
+            super().__post_init__()
+        elif self.bits or self.byte is not None or self.type is not None or self.electrode or self.signed:
+            raise ValueError("a column of a text line has neither bits, bytes nor electrode flags")
+        low, high = self.range
+        possible = super().range if self.column is None else _INT32
+        if not possible[0] <= low < high <= possible[1]:
+            raise ValueError(f"limits lie in order within {possible[0]} .. {possible[1]}")
+
+    @property
+    def range(self) -> tuple[int, int]:
+        """Smallest and largest count."""
+        if self.limits is not None:
+            return self.limits
+        return super().range if self.column is None else _INT32
 
 
 class Command(Plain, frozen=True):
-    """Bytes to the device and what it answers, as hex; `??` is any byte, and 00 when sent.
+    """Bytes to the device and what it answers, as patterns; `??` is any byte, and 00 when sent.
 
     wait: seconds to wait for the answer, or, where none is declared, for the line to fall quiet.
     """
@@ -212,8 +113,10 @@ class Command(Plain, frozen=True):
 
 
 class Profile(Plain, frozen=True, kw_only=True):
-    """Everything about one device. `open` and `close` name the commands sent then, in order.
+    """Everything about one device. It sends either frames or lines of text.
 
+    decoder: a stage in Python that turns what the wire carries into the frames described here.
+    open, close: the commands sent then, in order. autostart: it streams from power-on, start or not.
     wilson_leads: leads whose electrodes form Wilson's central terminal; chest leads are unusable
     while one of them is off. usb: the USB ports it shows up as; a bare USB-serial chip names no device.
     """
@@ -222,12 +125,15 @@ class Profile(Plain, frozen=True, kw_only=True):
     title: str
     fs: Annotated[float, Meta(gt=0, le=100_000)]
     port: Port
-    frame: Frame
     scale: Scale
     channel: Annotated[tuple[Channel, ...], Meta(min_length=1, max_length=32)]
+    frame: Frame | None = None
+    text: Text | None = None
+    decoder: Literal["json_lines"] | None = None
     command: tuple[Command, ...] = ()
     open: tuple[str, ...] = ()
     close: tuple[str, ...] = ()
+    autostart: bool = False
     wilson_leads: tuple[str, ...] = ()
     usb: tuple[Usb, ...] = ()
     sources: tuple[str, ...] = ()
@@ -243,60 +149,75 @@ class Profile(Plain, frozen=True, kw_only=True):
         absent = [lead for lead in self.wilson_leads if lead not in self.leads]
         if absent:
             raise ValueError(f"wilson_leads names {absent[0]!r}, which no channel carries")
+        if (self.frame is None) == (self.text is None):
+            raise ValueError("a device sends either frames or lines: one of [frame] and [text] is needed")
+        if any((channel.column is None) != (self.text is None) for channel in self.channel):
+            raise ValueError("with [text] every channel has a `column`, with [frame] none has")
+        if self.decoder is not None and not (self.frame and JsonLinesFramer.takes(self.frame)):
+            raise ValueError(
+                "the decoder json_lines makes frames of fixed length that begin 82 A1 43 CC C8 A1 44 C4, "
+                "with neither kind, checksum nor confirm"
+            )
+        for number, channel in enumerate(self.channel):
+            self._check_packet(number, channel)
+
+    def _check_packet(self, number: int, channel: Channel) -> None:
+        packets = self.frame.packets if self.frame else (0,)
+        if len(packets) == 1 and channel.packet is not None:
+            raise ValueError(f"channels[{number}]: only one kind of frame carries samples, so leave out `packet`")
+        if len(packets) > 1 and channel.packet not in packets:
+            raise ValueError(f"channels[{number}]: `packet` is one of {', '.join(map(str, packets))}")
 
     @property
     def leads(self) -> tuple[str, ...]:
-        """Leads that the device sends, in its channel order."""
+        """What the device sends, in its channel order."""
         return tuple(channel.lead for channel in self.channel)
+
+    @property
+    def packets(self) -> int:
+        """Frames that it takes to carry one sample, or several where a frame has several."""
+        return len(self.frame.packets) if self.frame else 1
+
+    @property
+    def samples(self) -> int:
+        """Samples that those frames carry."""
+        return self.frame.samples if self.frame else 1
+
+    def scale_of(self, channel: Channel) -> tuple[float, float]:
+        """Counts per millivolt and offset of this channel."""
+        counts_per_mv = self.scale.counts_per_mv if channel.counts_per_mv is None else channel.counts_per_mv
+        return counts_per_mv, self.scale.offset if channel.offset is None else channel.offset
+
+    def packet_of(self, channel: Channel) -> int:
+        """Which of a sample's frames carries this channel, from 0."""
+        return 0 if self.frame is None or channel.packet is None else self.frame.packets.index(channel.packet)
 
     def find_command(self, name: str) -> Command | None:
         return next((command for command in self.command if command.name == name), None)
 
-    def make_framer(self, ring_samples: int) -> _native.Framer:
-        """A native framer for this grammar. Raises ValueError where the grammar contradicts itself."""
-        frame, length = self.frame, self.frame.length
-        counted = {} if isinstance(length, int) else {
-            "length": length.runs, "length_adds": length.adds, "min_length": length.min, "max_length": length.max,
-        }  # fmt: skip
-        return _native.Framer(
-            sync=bytes(byte or 0 for byte in parse_pattern(frame.sync)),
-            ring_samples=ring_samples,
-            channels=[_native_channel(channel, self.scale) for channel in self.channel],
-            fixed_length=length if isinstance(length, int) else 0,
-            header=[(match.byte, match.mask, match.value) for match in frame.header],
-            footer=[(match.byte, match.mask, match.value) for match in frame.footer],
-            checksum=_native_checksum(frame.checksum),
-            kind=frame.kind.runs if frame.kind else [],
-            data_kind=frame.kind.data if frame.kind else 0,
-            counter=frame.counter.runs if frame.counter else [],
-            counter_modulus=frame.counter.modulus if frame.counter else 0,
-            samples_per_frame=frame.samples,
-            sample_stride=frame.stride,
-            **counted,  # type: ignore[arg-type]
-        )
+    def to_json(self) -> str:
+        """What the native framer needs of it, as uniecg.h describes."""
+        wire = {"frame": self.frame.to_json()} if self.frame else {"text": self.text.to_json() if self.text else {}}
+        channels = [self._channel_to_json(channel) for channel in self.channel]
+        whole = {"uniecg": 2, "name": self.name, "fs": self.fs, **wire, "channels": channels}
+        return msgspec.json.encode(whole).decode()
 
+    def _channel_to_json(self, channel: Channel) -> dict[str, object]:
+        counts_per_mv, offset = self.scale_of(channel)
+        result: dict[str, object] = {"lead": channel.lead, "offset": offset, "mv_per_count": 1 / counts_per_mv}
+        if channel.column is not None:
+            return result | {"column": channel.column}
+        result |= {"bits": channel.runs, "signed": channel.is_signed, "packet": self.packet_of(channel)}
+        if channel.electrode:
+            result["electrode"] = [match.to_json() for match in channel.electrode]
+        return result
 
-def _native_channel(
-    channel: Channel, scale: Scale
-) -> tuple[list[tuple[int, int, int]], bool, float, float, tuple[int, int, int] | None]:
-    flag = channel.electrode
-    electrode = (flag.byte, flag.bit, flag.on) if flag else None
-    return channel.runs, channel.is_signed, scale.offset, 1 / scale.counts_per_mv, electrode
-
-
-def _native_checksum(checksum: Checksum | None) -> tuple[int, int, int, int, bool]:
-    if checksum is None:
-        return _native.CHECKSUM_NONE, 0, 0, 0, False
-    kind = {"sum8": _native.CHECKSUM_SUM8, "xor8": _native.CHECKSUM_XOR8}[checksum.kind]
-    return kind, checksum.byte, checksum.first, checksum.last, checksum.invert
-
-
-def parse_pattern(text: str) -> list[int | None]:
-    """Bytes written as hex pairs apart, None for `??`. Raises ValueError."""
-    words = text.split()
-    if not words or not all(re.fullmatch(r"[0-9A-Fa-f]{2}|\?\?", word) for word in words):
-        raise ValueError(f"bytes are written as hex pairs such as 'E8 ?? 8E', found {text[:40]!r}")
-    return [None if word == "??" else int(word, 16) for word in words]
+    def make_framer(self, ring_samples: int) -> _native.Framer | JsonLinesFramer:
+        """A framer for this grammar. Raises ValueError where the grammar contradicts itself."""
+        framer = _native.Framer(self.to_json(), ring_samples)
+        if self.decoder is None or self.frame is None:
+            return framer
+        return JsonLinesFramer(framer, self.frame)
 
 
 def profile_names() -> list[str]:
@@ -327,9 +248,8 @@ def load_profile(name_or_path: str | Path) -> Profile:
         where = where.rstrip("`")
         raise ProfileError(f"{_place(path, text, where)}: {message}") from error
     except ValueError as error:
-        channel = re.match(r"channel (\d+)", str(error))
-        where = f"$.channel[{channel[1]}]" if channel else "$.frame"
-        raise ProfileError(f"{_place(path, text, where)}: {error}") from error
+        where, message = _split_native(str(error))
+        raise ProfileError(f"{_place(path, text, where)}: {message}") from error
 
 
 def parse_profile(text: str) -> Profile:
@@ -337,6 +257,14 @@ def parse_profile(text: str) -> Profile:
     profile = msgspec.convert(tomllib.loads(text), Profile)
     profile.make_framer(ring_samples=1)
     return profile
+
+
+def _split_native(error: str) -> tuple[str, str]:
+    """Where in the TOML file the framer's complaint belongs, and the complaint."""
+    path = re.match(r"((?:channels|frame|text)[\w.\[\]]*): ", error)
+    if path is None:
+        return "$", error
+    return "$." + path[1].replace("channels", "channel", 1), error[path.end() :]
 
 
 def _read_text(path: Path) -> str:

@@ -16,7 +16,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from uniecg_device.encoder import encode_frames, encode_pattern, to_counts
+from uniecg_device.encoder import encode_pattern, encode_wire, to_counts
 from uniecg_device.errors import DeviceError, InputError
 from uniecg_device.profile import Command, Profile, load_profile, parse_pattern
 from uniecg_device.signals import Recording
@@ -57,8 +57,8 @@ class Simulator:
 
     listen: "pty", or "HOST:PORT" for TCP (port 0 picks one). speed: 1 is true time, 2 twice as fast,
     None as fast as the reader takes it. loop: start again at the end; otherwise fall silent there.
-    It streams only between the profile's start and stop commands, if it has them, and counts frames
-    from 0 at each start. `url` is what open_device connects to. Values beyond the device's range are
+    It streams only between the profile's start and stop commands, if it has them (from the beginning,
+    if the profile says `autostart`), and counts frames from 0 at each start. `url` is what open_device connects to. Values beyond the device's range are
     cut off as its converter would; `clipped` counts them. Leads that a recording lacks, and its NaN,
     show as electrodes off. Raises InputError where the recording is not in mV.
     """
@@ -79,15 +79,14 @@ class Simulator:
         parts = [_to_device(self.profile, recording) for recording in recordings]
         self._electrodes_off = np.concatenate([np.isnan(part) for part in parts], axis=1)
         self._counts, self.clipped = to_counts(self.profile, np.concatenate(parts, axis=1))
-        self._total = self._counts.shape[1] // self.profile.frame.samples
+        self._total = self._counts.shape[1] // self.profile.samples
         if self._total == 0:
             raise InputError("the recording is shorter than one frame of the device")
         self._speed, self._loop, self._faults = speed, loop, faults
         self._random = np.random.default_rng(faults.seed if faults else 0)
         self._stats = SimulatorStats()
-        self._starts = self.profile.find_command("start") is not None
         self._mute = False
-        self._begin_stream(not self._starts)
+        self._begin_stream(self.profile.autostart or self.profile.find_command("start") is None)
         self._out = bytearray()
         self._line = _PtyLine() if listen == "pty" else _TcpLine(listen)
         self.url = self._line.url
@@ -165,27 +164,27 @@ class Simulator:
             due = self._sent + (0 if self._out else _BURST_FRAMES)
         else:
             seconds = (time.monotonic() - self._began) * self._speed
-            due = int(seconds * self.profile.fs / self.profile.frame.samples)
+            due = int(seconds * self.profile.fs / self.profile.samples)
         if not self._loop:
             due = min(due, self._total)
         while self._sent < due:
             count = min(due - self._sent, _BURST_FRAMES)
             if len(self._out) > _MAX_BACKLOG:
-                self._stats = replace(self._stats, overrun=self._stats.overrun + count)
+                self._stats = replace(self._stats, overrun=self._stats.overrun + count * self.profile.packets)
             else:
                 self._out += self._damage(self._encode(self._sent, count))
-            self._stats = replace(self._stats, frames=self._stats.frames + count)
+            self._stats = replace(self._stats, frames=self._stats.frames + count * self.profile.packets)
             self._sent += count
 
-    def _encode(self, first: int, count: int) -> NDArray[np.uint8]:
-        samples = self.profile.frame.samples
+    def _encode(self, first: int, count: int) -> list[bytes]:
+        samples = self.profile.samples
         numbers = (first * samples + np.arange(count * samples)) % (self._total * samples)
-        return encode_frames(self.profile, self._counts[:, numbers], self._electrodes_off[:, numbers], first)
+        return encode_wire(self.profile, self._counts[:, numbers], self._electrodes_off[:, numbers], first)
 
-    def _damage(self, frames: NDArray[np.uint8]) -> bytes:
+    def _damage(self, frames: list[bytes]) -> bytes:
         faults = self._faults
         if faults is None:
-            return frames.tobytes()
+            return b"".join(frames)
         line, stats = bytearray(), self._stats
         for frame, (drop, flip, garbage) in zip(frames, self._random.random((len(frames), 3)), strict=True):
             if garbage < faults.garbage:
@@ -196,10 +195,12 @@ class Simulator:
                 stats = replace(stats, dropped=stats.dropped + 1)
                 continue
             if flip < faults.flip:
-                bit = int(self._random.integers(8 * frame.size))
-                frame[bit // 8] ^= np.uint8(1 << bit % 8)
+                bit = int(self._random.integers(8 * len(frame)))
+                damaged = bytearray(frame)
+                damaged[bit // 8] ^= 1 << bit % 8
+                frame = bytes(damaged)
                 stats = replace(stats, flipped=stats.flipped + 1)
-            line += frame.tobytes()
+            line += frame
         self._stats = stats
         return bytes(line)
 
