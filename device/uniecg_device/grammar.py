@@ -25,11 +25,11 @@ NumberType = Literal[
     "u32le", "u32be", "i32le", "i32be",
 ]  # fmt: skip
 
-_PATTERN_WORD = re.compile(r"\s*(?:([0-9A-Fa-f]{2})|(\?\?)|'([\x20-\x7e]*?)')(?=\s|$)")
+_PATTERN_WORD = re.compile(r"\s*(?:([0-9A-Fa-f]{2})|(\?\?)|'([\x20-\x26\x28-\x7e]+)')(?=\s|$)")
 
 
 def parse_pattern(text: str) -> list[int | None]:
-    """Bytes written as hex pairs apart, `??` for any byte (None here), and text in single quotes. Raises ValueError."""
+    """Bytes as hex pairs, `??` for any byte (None here) and ASCII text in single quotes, apart. Raises ValueError."""
     pattern: list[int | None] = []
     rest = text.rstrip()
     while rest:

@@ -246,9 +246,11 @@ def load_profile(name_or_path: str | Path) -> Profile:
     except msgspec.ValidationError as error:
         message, _, where = str(error).partition(" - at `")
         where = where.rstrip("`")
+        if not where:
+            where, message = _split_path(message)
         raise ProfileError(f"{_place(path, text, where)}: {message}") from error
     except ValueError as error:
-        where, message = _split_native(str(error))
+        where, message = _split_path(str(error))
         raise ProfileError(f"{_place(path, text, where)}: {message}") from error
 
 
@@ -259,8 +261,8 @@ def parse_profile(text: str) -> Profile:
     return profile
 
 
-def _split_native(error: str) -> tuple[str, str]:
-    """Where in the TOML file the framer's complaint belongs, and the complaint."""
+def _split_path(error: str) -> tuple[str, str]:
+    """Where in the TOML file a complaint about the JSON form belongs, and the complaint."""
     path = re.match(r"((?:channels|frame|text)[\w.\[\]]*): ", error)
     if path is None:
         return "$", error

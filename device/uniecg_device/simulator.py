@@ -58,9 +58,10 @@ class Simulator:
     listen: "pty", or "HOST:PORT" for TCP (port 0 picks one). speed: 1 is true time, 2 twice as fast,
     None as fast as the reader takes it. loop: start again at the end; otherwise fall silent there.
     It streams only between the profile's start and stop commands, if it has them (from the beginning,
-    if the profile says `autostart`), and counts frames from 0 at each start. `url` is what open_device connects to. Values beyond the device's range are
-    cut off as its converter would; `clipped` counts them. Leads that a recording lacks, and its NaN,
-    show as electrodes off. Raises InputError where the recording is not in mV.
+    if the profile says `autostart`), and counts frames from 0 at each start. `url` is what open_device
+    connects to. Values beyond the device's range are cut off as its converter would; `clipped` counts
+    them. Leads that a recording lacks, and its NaN, show as electrodes off. Raises InputError where the
+    recording is not in mV.
     """
 
     def __init__(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uniecg_device.errors import ProfileError
-from uniecg_device.profile import FOLDER, Number, load_profile, parse_pattern, profile_names
-from uniecg_device.signals import INDEPENDENT_LEADS
+from uniecg_device.grammar import Number, parse_pattern
+from uniecg_device.profile import FOLDER, load_profile, profile_names
+from uniecg_device.signals import INDEPENDENT_LEADS, LEADS
 
 E8 = (FOLDER / "e8_12lead.toml").read_text()
 
@@ -18,12 +20,26 @@ E8 = (FOLDER / "e8_12lead.toml").read_text()
 @pytest.mark.parametrize("name", profile_names())
 def test_built_in_profiles_say_where_their_scale_comes_from(name: str) -> None:
     profile = load_profile(name)
-    assert profile.name == name
-    assert profile.sources and profile.scale.provenance and profile.scale.confidence in ("low", "medium", "high")
+    assert profile.name == name and profile.title
+    assert profile.sources and profile.scale.provenance
+    assert profile.scale.basis in ("register setting", "datasheet", "measured")
+    assert profile.scale.confidence in ("low", "medium", "high")
+    assert profile.scale.confidence != "high", "nothing here has been held against a device"
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_built_in_profiles_can_be_used_by_a_live_device(name: str) -> None:
+    profile = load_profile(name)
+    assert any(lead in LEADS for lead in profile.leads), "at least one channel is a lead"
+    starts = profile.find_command("start")
+    assert starts is None or profile.open[-1] == "start", "samples are kept from the last command on"
+    assert profile.notes, "what a user must know"
+    assert json.loads(profile.to_json())["name"] == name
 
 
 def test_e8_is_what_the_device_is() -> None:
     profile = load_profile("e8_12lead")
+    assert profile.frame is not None
     assert (profile.fs, profile.port.baud, profile.frame.data_length) == (500, 115200, 22)
     assert profile.leads == INDEPENDENT_LEADS
     assert profile.open == ("stop", "start"), "a unit left streaming ignores START"
@@ -46,9 +62,10 @@ def line_of(text: str) -> int:
     [
         ("offset = 2048", "offset = 'x'", "scale.offset: Expected `float`", line_of("offset = 2048")),
         ('lead = "V3"', 'lead = "V9"', "lead 'V9' is none of I II III", line_of('lead = "V3"') - 1),
+        ('lead = "V3"', 'lead = "CH0"', "nor CH1 .. CH99", line_of('lead = "V3"') - 1),
         ("[13, 4, 0]", "[33, 4, 0]", "outside a frame of 22 bytes", line_of('lead = "V3"') - 1),
         ("[[5, 4, 0]", "[[5, 9, 0]", "channel[0].bits[0][1]: Expected `int` <= 7", line_of("bits = [[5, 4, 0]")),
-        ("modulus = 64", "modulus = 65", "modulus 65 does not fit its 6 bits", line_of("[frame]")),
+        ("modulus = 64", "modulus = 65", "does not fit into 6 bits", line_of("counter = ")),
         ('"E8 ?? 11 10', '"E8 ?? 11 1', "hex pairs", line_of("[[command]]")),
         ("fs = 500", "fs = 0", "fs: Expected `float` > 0", line_of("fs = 500")),
         ("fs = 500", "fs = = 500", "not valid TOML", line_of("fs = 500")),
@@ -58,8 +75,21 @@ def line_of(text: str) -> int:
         ('lead = "II"', 'lead = "I"', "two channels have the same lead", None),
         ('wilson_leads = ["I"', 'wilson_leads = ["III"', "wilson_leads names 'III'", None),
         ("confidence = \"low\"", "confidence = \"sure\"", "Invalid enum value 'sure'", line_of("confidence")),
-        ("{ byte = 3, type = \"u8\", data", "{ byte = 3, data", "either as `bits` or as `byte`", line_of("kind = ")),
+        ("{ byte = 3, type = \"u8\", packets", "{ byte = 3, packets", "either as `bits` or as `byte`", line_of("kind = ")),
         ('sync = "E8"', 'sync = "??"', "sync bytes are all known", line_of("[frame]")),
+        ('sync = "E8"', "", "without sync bytes needs a checksum and a counter", line_of("[frame]")),
+        ("packets = [0x20]", "packets = [0x20, 0x20]", "packets are different numbers", line_of("kind = ")),
+        ("packets = [0x20]", "packets = [0x20, 0x21]", "`packet` is one of 32, 33", line_of('lead = "I"') - 1),
+        ('lead = "V1"', 'lead = "V1"\npacket = 32', "so leave out `packet`", line_of('lead = "V1"') - 1),
+        ('lead = "V1"', 'lead = "V1"\ncolumn = 0', "neither bits, bytes nor electrode", line_of('lead = "V1"') - 1),
+        ('lead = "V1"', 'lead = "V1"\nlimits = [9, 5000]', "limits lie in order within 0 .. 4095", None),
+        ("value = 0x20 }]", "value = 0x30 }]", "bits outside the mask", line_of("electrode = ")),
+        ("[frame]", "[text]\ncolumns = 1\n[frame]", "one of [frame] and [text] is needed", None),
+        ("[[1, 5, 0]], modulus", "[[3, 5, 0]], modulus", "shares bits with the counter", line_of("[frame]")),
+        ("footer = [", 'checksum = { kind = "sum8", byte = 4 }\nfooter = [', "needs `first` and `last`", None),
+        ("footer = [", 'checksum = { kind = "crc4", byte = 4, last = 3 }\nfooter = [', "covers the whole frame", None),
+        ("footer = [", "samples = 2\nfooter = [", "stride", line_of("[frame]")),
+        ("fs = 500", 'fs = 500\ndecoder = "json_lines"', "begin 82 A1 43", None),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, old: str, new: str, says: str, line: int | None) -> None:
@@ -75,7 +105,9 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, old: str, new: str
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
-    with pytest.raises(ProfileError, match="no device profile is named e9: expected one of e8_12lead, openbci_cyton"):
+    with pytest.raises(
+        ProfileError, match="no device profile is named e9: expected one of ad8232_text, .*e8_12lead, .*"
+    ):
         load_profile("e9")
 
 
@@ -114,8 +146,40 @@ def test_types_are_runs_of_bits(kind: str, runs: list[tuple[int, int, int]], ran
     assert number.runs == runs and number.range == range_
 
 
-def test_patterns_are_hex_pairs() -> None:
+def test_patterns_are_hex_pairs_and_quoted_text() -> None:
     assert parse_pattern("e8 ?? 8E") == [0xE8, None, 0x8E]
-    for text in ("", "e", "E8E8", "0x10", "GG"):
+    assert parse_pattern("""
+      '{"a b": 1}' 0A
+    """) == [*b'{"a b": 1}\n']
+    assert parse_pattern("'a' 'b'00"[:7]) == [*b"ab"]
+    for text in ("", " ", "e", "E8E8", "0x10", "GG", "'", "'a", "'a''b'", "'\u00e9'", "00'a'"):
         with pytest.raises(ValueError, match="hex pairs"):
             parse_pattern(text)
+
+
+def test_the_json_form_is_what_the_framer_reads() -> None:
+    found = json.loads(load_profile("openbci_cyton_daisy").to_json())
+    assert found["uniecg"] == 2 and found["fs"] == 125
+    frame = found["frame"]
+    assert frame["kind"] == [[1, 0, 0]] and frame["packets"] == [1, 0] and frame["confirm"] == 1
+    assert frame["counter"] == {"bits": [[1, 7, 0]], "modulus": 256, "step": 1}
+    board, daisy = found["channels"][0], found["channels"][8]
+    assert (board["lead"], board["packet"]) == ("I", 0) and (daisy["lead"], daisy["packet"]) == ("CH9", 1)
+    assert board["bits"] == [[2, 7, 0], [3, 7, 0], [4, 7, 0]] and board["signed"] is True
+    text = json.loads(load_profile("ad8232_text").to_json())
+    assert text["text"] == {"separator": ",", "columns": 1, "max": 16, "off": "!"}
+    assert text["channels"][0]["column"] == 0 and "frame" not in text
+
+
+def test_a_channel_may_have_a_scale_of_its_own() -> None:
+    channels = json.loads(load_profile("bitalino_6ch").to_json())["channels"]
+    assert [channel["offset"] for channel in channels] == [512, 512, 512, 512, 32, 32]
+    assert channels[4]["mv_per_count"] == pytest.approx(16 * channels[1]["mv_per_count"], rel=1e-5)
+
+
+def test_a_user_may_name_the_leads_of_a_copy(tmp_path: Path) -> None:
+    file = tmp_path / "anywhere" / "fifteen.toml"
+    file.parent.mkdir()
+    text = (FOLDER / "openbci_cyton_daisy.toml").read_text()
+    file.write_text(text.replace('lead = "CH9"', 'lead = "aVF"'))
+    assert load_profile(file).leads[8] == "aVF"
