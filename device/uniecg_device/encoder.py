@@ -143,6 +143,6 @@ def _encode_lines(
         table[:, text.counter.column] = numbers
     lines = [text.separator.join(map(str, values)) for values in table.tolist()]
     if text.off is not None and electrodes_off is not None:
-        off = electrodes_off.any(axis=0).tolist()
-        lines = [text.off if missing else line for line, missing in zip(lines, off, strict=True)]
+        for k in np.flatnonzero(electrodes_off.any(axis=0)):
+            lines[k] = text.off
     return [line.encode() + b"\r\n" for line in lines]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 import msgspec
 from msgspec import Meta
@@ -212,12 +212,12 @@ class Profile(Plain, frozen=True, kw_only=True):
             result["electrode"] = [match.to_json() for match in channel.electrode]
         return result
 
-    def make_framer(self, ring_samples: int) -> _native.Framer | JsonLinesFramer:
+    def make_framer(self, ring_samples: int) -> _native.Framer:
         """A framer for this grammar. Raises ValueError where the grammar contradicts itself."""
         framer = _native.Framer(self.to_json(), ring_samples)
         if self.decoder is None or self.frame is None:
             return framer
-        return JsonLinesFramer(framer, self.frame)
+        return cast(_native.Framer, JsonLinesFramer(framer, self.frame))  # which has all its methods
 
 
 def profile_names() -> list[str]:

@@ -95,8 +95,8 @@ def bitalino(number: int, row: Row, off: Off, digital: int = 0) -> bytes:
 def bitalino_6ch(number: int, row: Row, off: Off, digital: int = 0) -> bytes:
     a, b, c, d, e, f = row
     backwards = [
-        digital << 4 | a >> 6, (a & 0x3F) << 2 | b >> 8, b & 0xFF, c >> 2, (c & 3) << 6 | d >> 4, (d & 15) << 4 | e >> 2,
-        (e & 3) << 6 | f,
+        digital << 4 | a >> 6, (a & 0x3F) << 2 | b >> 8, b & 0xFF,
+        c >> 2, (c & 3) << 6 | d >> 4, (d & 15) << 4 | e >> 2, (e & 3) << 6 | f,
     ]  # fmt: skip
     return with_crc4(backwards[::-1], number)
 

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from uniecg_device._native import Framer
 from uniecg_device.encoder import encode_wire
-from uniecg_device.json_lines import MAX_LINE
+from uniecg_device.json_lines import MAX_LINE, JsonLinesFramer
 from uniecg_device.profile import load_profile
 
 PROFILE = load_profile("hackeeg_jsonlines")
@@ -20,6 +21,12 @@ ANSWER = b'{"STATUS_CODE":200,"STATUS_TEXT":"Ok"}\r\n'
 def make_lines(count: int, seed: int = 0) -> list[bytes]:
     counts = np.random.default_rng(seed).integers(-(1 << 23), 1 << 23, (8, count))
     return encode_wire(PROFILE, counts)
+
+
+def test_it_can_stand_where_a_native_framer_stands() -> None:
+    methods = {name for name in dir(Framer) if not name.startswith("_")}
+    assert methods <= set(dir(JsonLinesFramer))
+    assert PROFILE.make_framer(1).counters().keys() == load_profile("e8_12lead").make_framer(1).counters().keys()
 
 
 def test_lines_are_what_the_board_sends() -> None:
@@ -88,7 +95,7 @@ def test_a_line_without_end_does_not_grow_memory() -> None:
         framer.push(b"x" * 1000)
     counters = framer.counters()
     assert counters["bytes"] - counters["skipped_bytes"] <= MAX_LINE
-    assert len(framer._rest) <= MAX_LINE  # type: ignore[union-attr]
+    assert len(framer._rest) <= MAX_LINE  # type: ignore[attr-defined]
 
 
 def test_lost_lines_are_counted() -> None:
@@ -99,7 +106,7 @@ def test_lost_lines_are_counted() -> None:
     assert framer.counters()["lost_samples"] == 3
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=50)
 @given(data=st.data())
 def test_pieces_do_not_matter(data: st.DataObject) -> None:
     lines = make_lines(data.draw(st.integers(1, 6)), data.draw(st.integers(0, 1000)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from uniecg_device.grammar import Number, parse_pattern
 from uniecg_device.profile import FOLDER, load_profile, profile_names
 from uniecg_device.signals import INDEPENDENT_LEADS, LEADS
 
+DOCS = Path(__file__).parents[2] / "docs"
 E8 = (FOLDER / "e8_12lead.toml").read_text()
 
 
@@ -75,7 +77,7 @@ def line_of(text: str) -> int:
         ('lead = "II"', 'lead = "I"', "two channels have the same lead", None),
         ('wilson_leads = ["I"', 'wilson_leads = ["III"', "wilson_leads names 'III'", None),
         ("confidence = \"low\"", "confidence = \"sure\"", "Invalid enum value 'sure'", line_of("confidence")),
-        ("{ byte = 3, type = \"u8\", packets", "{ byte = 3, packets", "either as `bits` or as `byte`", line_of("kind = ")),
+        ("byte = 3, type = \"u8\", packets", "byte = 3, packets", "either as `bits` or as `byte`", line_of("kind = ")),
         ('sync = "E8"', 'sync = "??"', "sync bytes are all known", line_of("[frame]")),
         ('sync = "E8"', "", "without sync bytes needs a checksum and a counter", line_of("[frame]")),
         ("packets = [0x20]", "packets = [0x20, 0x20]", "packets are different numbers", line_of("kind = ")),
@@ -106,7 +108,7 @@ def test_what_is_wrong_is_told_with_its_place(tmp_path: Path, old: str, new: str
 
 def test_an_unknown_name_lists_the_known_ones() -> None:
     with pytest.raises(
-        ProfileError, match="no device profile is named e9: expected one of ad8232_text, .*e8_12lead, .*"
+        ProfileError, match=r"no device profile is named e9: expected one of ad8232_text, .*e8_12lead, .*"
     ):
         load_profile("e9")
 
@@ -183,3 +185,20 @@ def test_a_user_may_name_the_leads_of_a_copy(tmp_path: Path) -> None:
     text = (FOLDER / "openbci_cyton_daisy.toml").read_text()
     file.write_text(text.replace('lead = "CH9"', 'lead = "aVF"'))
     assert load_profile(file).leads[8] == "aVF"
+
+
+def test_the_worked_example_of_the_documentation_works(tmp_path: Path) -> None:
+    page = (DOCS / "add-your-device.md").read_text()
+    toml, frame = re.findall(r"```(?:toml)?\n(name.*?|AA 55[^\n]*\n)```", page, re.DOTALL)
+    file = tmp_path / "my_board.toml"
+    file.write_text(toml)
+    framer = load_profile(file).make_framer(10)
+    framer.push(bytes.fromhex(frame))
+    millivolts, electrodes_off, _ = framer.pull(10)
+    assert millivolts.ravel().tolist() == pytest.approx([1, -1], abs=1e-4) and electrodes_off.tolist() == [2]
+    assert framer.counters()["skipped_bytes"] == 0
+
+
+def test_the_documentation_lists_every_device() -> None:
+    listed = re.findall(r"^\| `(\w+)`", (DOCS / "devices.md").read_text(), re.MULTILINE)
+    assert sorted(listed) == profile_names()

@@ -56,7 +56,7 @@ def assert_as_reference(profile: Profile, data: bytes, splits: list[int]) -> Non
 
 
 @pytest.mark.parametrize("name", PROFILES)
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=8)
 @given(groups=st.integers(10, 40), seed=st.integers(0, 2**32 - 1), splits=st.lists(st.integers(0, 5000), max_size=8))
 def test_what_is_encoded_is_decoded(name: str, groups: int, seed: int, splits: list[int]) -> None:
     profile = PROFILES[name]
@@ -72,7 +72,7 @@ def test_what_is_encoded_is_decoded(name: str, groups: int, seed: int, splits: l
 
 
 @pytest.mark.parametrize("name", ON_THE_WIRE)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(data=st.data())
 def test_any_damage_is_told_as_the_reference_tells_it(name: str, data: st.DataObject) -> None:
     profile = PROFILES[name]
@@ -91,7 +91,7 @@ def test_any_damage_is_told_as_the_reference_tells_it(name: str, data: st.DataOb
 
 
 @pytest.mark.parametrize("name", ON_THE_WIRE)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(data=st.data())
 def test_bytes_that_look_like_frames(name: str, data: st.DataObject) -> None:
     frame = random_wire(PROFILES[name], 1, 0)[0]
@@ -101,7 +101,7 @@ def test_bytes_that_look_like_frames(name: str, data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize("name", COUNTED_AND_CHECKED)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=30)
 @given(data=st.data())
 def test_flipped_bits_cost_their_frames_and_no_others(name: str, data: st.DataObject) -> None:
     profile = PROFILES[name]
@@ -122,7 +122,7 @@ def test_flipped_bits_cost_their_frames_and_no_others(name: str, data: st.DataOb
 
 
 @pytest.mark.parametrize("name", COUNTED)
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 @given(data=st.data())
 def test_dropped_frames_are_counted(name: str, data: st.DataObject) -> None:
     profile = PROFILES[name]
