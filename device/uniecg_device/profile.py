@@ -174,6 +174,13 @@ class Profile(Plain, frozen=True, kw_only=True):
         return tuple(channel.lead for channel in self.channel)
 
     @property
+    def layout(self) -> Frame | Text:
+        """What is on the wire."""
+        layout = self.frame or self.text
+        assert layout is not None, "checked when the profile was made"
+        return layout
+
+    @property
     def packets(self) -> int:
         """Frames that it takes to carry one sample, or several where a frame has several."""
         return len(self.frame.packets) if self.frame else 1
@@ -182,6 +189,12 @@ class Profile(Plain, frozen=True, kw_only=True):
     def samples(self) -> int:
         """Samples that those frames carry."""
         return self.frame.samples if self.frame else 1
+
+    @property
+    def counter_span(self) -> int | None:
+        """Samples until the device's counter repeats, so that their loss goes unseen; None where it has none."""
+        counter = self.layout.counter
+        return None if counter is None else counter.modulus // counter.step // self.packets * self.samples
 
     def scale_of(self, channel: Channel) -> tuple[float, float]:
         """Counts per millivolt and offset of this channel."""
@@ -197,7 +210,7 @@ class Profile(Plain, frozen=True, kw_only=True):
 
     def to_json(self) -> str:
         """What the native framer needs of it, as uniecg.h describes."""
-        wire = {"frame": self.frame.to_json()} if self.frame else {"text": self.text.to_json() if self.text else {}}
+        wire = {"frame" if self.frame else "text": self.layout.to_json()}
         channels = [self._channel_to_json(channel) for channel in self.channel]
         whole = {"uniecg": 2, "name": self.name, "fs": self.fs, **wire, "channels": channels}
         return msgspec.json.encode(whole).decode()

@@ -173,6 +173,12 @@ def test_the_json_form_is_what_the_framer_reads() -> None:
     assert text["channels"][0]["column"] == 0 and "frame" not in text
 
 
+def test_how_far_a_counter_sees() -> None:
+    spans = {name: load_profile(name).counter_span for name in ("e8_12lead", "openbci_cyton_daisy", "shimmer3_ecg")}
+    assert spans == {"e8_12lead": 64, "openbci_cyton_daisy": 128, "shimmer3_ecg": 2**24 // 64}
+    assert load_profile("ad8232_text").counter_span is None and load_profile("bmd101").counter_span is None
+
+
 def test_a_channel_may_have_a_scale_of_its_own() -> None:
     channels = json.loads(load_profile("bitalino_6ch").to_json())["channels"]
     assert [channel["offset"] for channel in channels] == [512, 512, 512, 512, 32, 32]

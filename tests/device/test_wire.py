@@ -6,12 +6,16 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+import serial
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from uniecg_device.encoder import encode_wire
+from uniecg_device.encoder import encode_pattern, encode_wire, to_counts
+from uniecg_device.grammar import parse_pattern
 from uniecg_device.profile import Profile, load_profile, profile_names
+from uniecg_device.signals import INDEPENDENT_LEADS, Recording
+from uniecg_device.simulator import Simulator
 
 from .reference import parse
 
@@ -69,6 +73,29 @@ def test_what_is_encoded_is_decoded(name: str, groups: int, seed: int, splits: l
     assert np.array_equal(received, counts) and positions.tolist() == list(range(counts.shape[1]))
     assert electrodes_off.tolist() == (off * (1 << np.arange(len(off)))[:, None]).sum(axis=0).tolist()
     assert framer.counters()["skipped_bytes"] == 0
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_a_simulated_device_answers_its_commands_and_sends_its_bytes(name: str) -> None:
+    profile = PROFILES[name]
+    eight = np.random.default_rng(0).normal(0, 0.3, (8, 400)).astype(np.float32)
+    recording = Recording(eight, profile.fs, INDEPENDENT_LEADS)
+    expected = b"".join(encode_wire(profile, *_measured(profile, recording)))
+    with Simulator(profile, recording, speed=None) as simulator, serial.Serial(simulator.url, timeout=10) as port:
+        for command in (profile.find_command(name) for name in profile.open):
+            assert command is not None
+            port.write(encode_pattern(command.send))
+            if command.reply is not None and not profile.autostart:
+                assert port.read(len(parse_pattern(command.reply))) == encode_pattern(command.reply)
+        assert port.read(len(expected)) == expected
+
+
+def _measured(profile: Profile, recording: Recording) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """What the device reads of a recording: its counts, and absent leads as electrodes off."""
+    rows = dict(zip(recording.leads, recording.signal, strict=True))
+    absent = np.full(recording.signal.shape[1], np.nan, np.float32)
+    signal = np.stack([rows.get(lead, absent) for lead in profile.leads])
+    return to_counts(profile, signal)[0], np.isnan(signal)
 
 
 @pytest.mark.parametrize("name", ON_THE_WIRE)
