@@ -60,7 +60,7 @@ def test_round_trip_is_exact_to_the_count(name: str, listen: str) -> None:
     recording = make_recording(1000, profile.fs)
     with (
         Simulator(profile, recording, listen=listen, speed=None, loop=False) as simulator,
-        open_device(profile, simulator.url, silence_seconds=1.0) as device,
+        open_device(profile, simulator.url, silence_seconds=1.0, reconnect=0) as device,
     ):
         blocks, _ = collect(device)
         stats = device.stats
@@ -88,7 +88,7 @@ def test_lost_frames_are_counted_and_leave_gaps() -> None:
     faults = Faults(seed=3, drop=0.05)
     with (
         Simulator(E8, recording, speed=None, loop=False, faults=faults) as simulator,
-        open_device(E8, simulator.url, silence_seconds=1.0) as device,
+        open_device(E8, simulator.url, silence_seconds=1.0, reconnect=0) as device,
     ):
         blocks, _ = collect(device)
         stats = device.stats
@@ -110,7 +110,7 @@ def test_garbage_and_flipped_bits_are_accounted_for() -> None:
     faults = Faults(seed=5, flip=0.02, garbage=0.02)
     with (
         Simulator(E8, make_recording(2000), speed=None, loop=False, faults=faults) as simulator,
-        open_device(E8, simulator.url, silence_seconds=1.0) as device,
+        open_device(E8, simulator.url, silence_seconds=1.0, reconnect=0) as device,
     ):
         collect(device)
         stats = device.stats
@@ -126,7 +126,7 @@ def test_an_electrode_off_is_missing_not_flat() -> None:
     signal[LEADS.index("V3"), 100:] = np.nan
     with (
         Simulator(E8, replace(recording, signal=signal), speed=None, loop=False) as simulator,
-        open_device(E8, simulator.url, silence_seconds=1.0) as device,
+        open_device(E8, simulator.url, silence_seconds=1.0, reconnect=0) as device,
     ):
         blocks, _ = collect(device)
     received = np.concatenate([block.signal for block in blocks], axis=1)
@@ -139,7 +139,7 @@ def test_without_a_limb_electrode_no_chest_lead_means_anything() -> None:
     lead_ii_only = Recording(recording.signal[1:2], 500.0, ("II",))
     with (
         Simulator(E8, lead_ii_only, speed=None, loop=False) as simulator,
-        open_device(E8, simulator.url, silence_seconds=1.0) as device,
+        open_device(E8, simulator.url, silence_seconds=1.0, reconnect=0) as device,
     ):
         blocks, _ = collect(device)
     known = ~np.isnan(np.concatenate([block.signal for block in blocks], axis=1))
@@ -149,7 +149,7 @@ def test_without_a_limb_electrode_no_chest_lead_means_anything() -> None:
 
 def test_a_busy_caller_loses_only_what_the_ring_does_not_hold() -> None:
     simulator = Simulator(E8, make_recording(1000), speed=None, loop=False)
-    with simulator, open_device(E8, simulator.url, silence_seconds=0.3, ring_seconds=0.5) as device:
+    with simulator, open_device(E8, simulator.url, silence_seconds=0.3, ring_seconds=0.5, reconnect=0) as device:
         wait_until(lambda: device.stats.frames == 1000)
         blocks, _ = collect(device)
         stats = device.stats
@@ -173,7 +173,7 @@ def test_an_overflow_shows_as_a_gap() -> None:
 @pytest.mark.parametrize("listen", ["pty", "127.0.0.1:0"])
 def test_an_unplugged_device_is_an_error_after_its_last_samples(listen: str) -> None:
     simulator = Simulator(E8, make_recording(), listen=listen, speed=20)
-    with open_device(E8, simulator.url, silence_seconds=30) as device:
+    with open_device(E8, simulator.url, silence_seconds=30, reconnect=0) as device:
         wait_until(lambda: device.stats.frames >= 100)
         simulator.close()
         blocks, error = collect(device)
@@ -186,7 +186,7 @@ def test_an_unplugged_device_is_an_error_after_its_last_samples(listen: str) -> 
 def test_a_device_that_falls_silent_is_an_error() -> None:
     with (
         Simulator(E8, make_recording(), speed=20) as simulator,
-        open_device(E8, simulator.url, silence_seconds=0.3) as device,
+        open_device(E8, simulator.url, silence_seconds=0.3, reconnect=0) as device,
     ):
         next(device)
         simulator.mute()
@@ -205,13 +205,13 @@ def pty() -> Iterator[tuple[int, str]]:
 
 
 def test_a_port_without_a_device_is_an_error(pty: tuple[int, str]) -> None:
-    with open_device(E8, pty[1], silence_seconds=0.2) as device:
+    with open_device(E8, pty[1], silence_seconds=0.2, reconnect=0) as device:
         blocks, error = collect(device)
     assert blocks == [] and "sends nothing for 0.2 s" in str(error)
 
 
 def test_another_device_than_the_profile_s_is_an_error(pty: tuple[int, str]) -> None:
-    with open_device(E8, pty[1], silence_seconds=0.2) as device:
+    with open_device(E8, pty[1], silence_seconds=0.2, reconnect=0) as device:
         os.write(pty[0], b"hello, I am a modem\r\n" * 10)
         blocks, error = collect(device)
         assert device.stats.skipped_bytes >= 190
