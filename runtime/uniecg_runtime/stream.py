@@ -50,7 +50,7 @@ class LiveState:
     lost: int
     interpreted: int
     skipped: int
-    device: dict[str, int] = field(default_factory=dict)
+    device: dict[str, float | None] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ def _window_seconds(assistant: Assistant) -> float:
     return preprocessing.samples / preprocessing.fs
 
 
-def _counters(source: object) -> dict[str, int]:
+def _counters(source: object) -> dict[str, float | None]:
     """The device's own counters, from its `stats`."""
     stats: Any = getattr(source, "stats", None)
     return asdict(stats) if is_dataclass(stats) and not isinstance(stats, type) else {}
@@ -274,7 +274,7 @@ class _Loop:
     def enough(self) -> bool:
         return self.windows is not None and self.worker.index >= self.windows
 
-    def take(self, block: Block, counters: dict[str, int]) -> Iterator[Event]:
+    def take(self, block: Block, counters: dict[str, float | None]) -> Iterator[Event]:
         if self.buffer is None:
             self.buffer = WindowBuffer(block.leads, block.fs, max(self.seconds, LIVE_SECONDS))
         self.buffer.append(block)
@@ -307,7 +307,7 @@ class _Loop:
             self.interpreted += event.interpretation is not None
         return event
 
-    def live(self, buffer: WindowBuffer, counters: dict[str, int]) -> LiveState:
+    def live(self, buffer: WindowBuffer, counters: dict[str, float | None]) -> LiveState:
         """Heart rate and quality over the last seconds, with every counter."""
         recent = buffer.last(LIVE_SECONDS)
         empty = not np.isfinite(recent.signal).any()

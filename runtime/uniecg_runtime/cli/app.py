@@ -177,11 +177,14 @@ def chat(
 @app.command()
 def stream(
     device: Annotated[str, typer.Option("--device", help="Device profile: a name, or a TOML file.")],
-    port: Annotated[str, typer.Option("--port", help="/dev/ttyUSB0, socket://host:port, rfc2217://host:port.")],
+    port: Annotated[str, typer.Option("--port", help="/dev/ttyUSB0, usb:VID:PID[:SERIAL], socket://host:port.")],
     bundle: BundleOption = BUILT_IN,
     interval: Annotated[float, typer.Option("--interval", help="Seconds between interpretations.")] = 10.0,
     windows: Annotated[int | None, typer.Option("--windows", min=1, help="Stop after this many windows.")] = None,
     duration: Annotated[float | None, typer.Option("--duration", help="Stop after this many seconds.")] = None,
+    reconnect: Annotated[
+        float, typer.Option("--reconnect", min=0, help="Seconds to look for a device that was lost; 0: not at all.")
+    ] = 60.0,
     threads: ThreadsOption = None,
     backend: BackendOption = Backend.cpu,
     key: KeyOption = None,
@@ -191,7 +194,15 @@ def stream(
     from uniecg_runtime.cli import stream as command
 
     limits = command.Limits(interval, windows, duration)
-    command.run(device, port, Opening(bundle, key, backend, threads), limits, as_json=json)
+    command.run(device, port, Opening(bundle, key, backend, threads), limits, reconnect, as_json=json)
+
+
+@app.command()
+def devices(json: JsonOption = False) -> None:
+    """List the serial ports: USB identity, product, and the profiles that say they are theirs."""
+    from uniecg_runtime.cli import devices as command
+
+    command.run(as_json=json)
 
 
 @app.command()

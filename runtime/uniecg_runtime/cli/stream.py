@@ -23,14 +23,17 @@ class Limits:
     duration: float | None
 
 
-def run(profile: str, port: str, opening: Opening, limits: Limits, *, as_json: bool) -> None:
-    """Open the device and show what happens until a limit is reached or Ctrl-C."""
+def run(profile: str, port: str, opening: Opening, limits: Limits, reconnect: float, *, as_json: bool) -> None:
+    """Open the device and show what happens until a limit is reached or Ctrl-C.
+
+    reconnect: seconds that a lost device is looked for; that it was lost, and is back, goes to standard error.
+    """
     from uniecg_device.device import open_device
     from uniecg_runtime.stream import stream
 
     assistant = opening.assistant()
     assistant.load(*assistant.looking)  # a backend that does not run here is known now, not a window later
-    with open_device(profile, port) as device:
+    with open_device(profile, port, reconnect=reconnect, notify=_note) as device:
         events = stream(
             device,
             assistant,
@@ -45,6 +48,10 @@ def run(profile: str, port: str, opening: Opening, limits: Limits, *, as_json: b
                     say_json(line)
         else:
             show(events)
+
+
+def _note(line: str) -> None:
+    print(clean(line), file=sys.stderr, flush=True)
 
 
 def event_json(event: Event) -> dict[str, Any] | None:
@@ -91,7 +98,17 @@ def live_line(state: LiveState) -> str:
     return "  ".join(parts)
 
 
-TROUBLES = ("skipped_bytes", "resyncs", "bad_headers", "bad_footers", "bad_checksums", "overflowed_samples")
+TROUBLES = (
+    "reconnects",
+    "estimated_lost_samples",
+    "skipped_bytes",
+    "resyncs",
+    "bad_headers",
+    "bad_footers",
+    "bad_checksums",
+    "duplicates",
+    "overflowed_samples",
+)
 
 
 def show(events: Iterable[Event]) -> None:
