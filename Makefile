@@ -8,7 +8,7 @@ export PYTHON
 
 SOURCES := pyproject.toml CMakeLists.txt tools/venv $(shell find device runtime export -type f \
 	-not -path '*/__pycache__/*' -not -path '*/.*')
-CPP := $(shell find device tests -name '*.cc' -o -name '*.h')
+CPP := $(shell find device tests examples -name '*.cc' -o -name '*.c' -o -name '*.h')
 CHECKPOINT ?= checkpoints/uniecg-nano
 TEST_BIN := .venv-test/bin
 UNIECG_DATA ?= $(HOME)/.cache/uniecg/data

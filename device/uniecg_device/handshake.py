@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from threading import Event
@@ -11,12 +12,13 @@ from uniecg_device.encoder import encode_pattern
 from uniecg_device.profile import Command, Profile, parse_pattern
 from uniecg_device.transport import Transport
 
+_KEPT = 8192  # bytes that an answer is looked for in
+
 
 class Listener(Protocol):
-    """Takes what the device sends and finds the messages in it."""
+    """Takes what the device sends."""
 
     def push(self, data: bytes, /) -> None: ...
-    def pull_message(self) -> bytes | None: ...
 
 
 def start(
@@ -48,18 +50,24 @@ def send(transport: Transport, profile: Profile, name: str) -> Command:
 def _await_reply(
     transport: Transport, listener: Listener, command: Command, stop: Event, *, settle: bool
 ) -> bytes | None:
-    """The answer, or None if there is none in time; without a declared answer, waits only to `settle` the line."""
+    """The answer, or None if there is none in time; without a declared answer, waits only to `settle` the line.
+
+    An answer need be no frame of the device's grammar, so it is looked for in the bytes themselves.
+    """
     if command.reply is None and not settle:
         return None
-    expected = parse_pattern(command.reply) if command.reply is not None else None
-    deadline = time.monotonic() + command.wait
+    expected = None if command.reply is None else _expression(command.reply)
+    deadline, received = time.monotonic() + command.wait, b""
     while time.monotonic() < deadline and not stop.is_set():
-        listener.push(transport.read())
-        while (message := listener.pull_message()) is not None:
-            if expected is not None and _fits(expected, message):
-                return message
+        data = transport.read()
+        listener.push(data)
+        received = (received + data)[-_KEPT:]
+        if expected is not None and (found := expected.search(received)):
+            return found[0]
     return None
 
 
-def _fits(pattern: list[int | None], message: bytes) -> bool:
-    return len(pattern) == len(message) and all(p is None or p == b for p, b in zip(pattern, message, strict=True))
+def _expression(pattern: str) -> re.Pattern[bytes]:
+    """What matches the bytes of a pattern."""
+    parts = [b"." if byte is None else re.escape(bytes([byte])) for byte in parse_pattern(pattern)]
+    return re.compile(b"".join(parts), re.DOTALL)

@@ -25,7 +25,7 @@ class Stretch:
     def __init__(self, profile: Profile, ring_samples: int) -> None:
         self._framer = profile.make_framer(ring_samples)
         self._profile = profile
-        self._clock = ClockModel(profile.fs, profile.frame.samples, counted=counter_span(profile) is not None)
+        self._clock = ClockModel(profile.fs, profile.samples, counted=profile.counter_span is not None)
         self._tail = b""
         self._jumps: deque[tuple[int, int]] = deque()
         self._shift = 0
@@ -65,7 +65,7 @@ class Stretch:
 
     def _by_counter(self, before: Stretch, estimate: float) -> int | None:
         """The origin nearest to the estimate that the device's counter allows, if it is near enough to tell."""
-        span, near = counter_span(self._profile), REFINE_SECONDS * self._profile.fs
+        span, near = self._profile.counter_span, REFINE_SECONDS * self._profile.fs
         step = None if span is None or span < 2 * near else _counted_between(self._profile, before._tail, self._tail)
         if span is None or step is None:
             return None
@@ -103,15 +103,6 @@ class Stretch:
             numbers[positions >= first] += found
             self._shift += found
         return millivolts, electrodes_off, numbers
-
-    def pull_message(self) -> bytes | None:
-        return self._framer.pull_message()
-
-
-def counter_span(profile: Profile) -> int | None:
-    """Samples until the device's counter repeats, None where it has none."""
-    counter = profile.frame.counter
-    return None if counter is None else counter.modulus * profile.frame.samples
 
 
 def _counted_between(profile: Profile, before: bytes, after: bytes) -> int | None:
