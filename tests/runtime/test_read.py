@@ -409,6 +409,22 @@ def test_csv_that_cannot_be_used_is_refused(tmp_path: Path, text: str, message: 
         read_recording(tmp_path / "c.csv", fs=fs)
 
 
+def test_csv_with_gaps(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("I\tII\tV1\n\t2\t\n\n'4'\tNaN\t\"6\"\n")
+    recording = read_recording(tmp_path / "c.csv", fs=500)
+    np.testing.assert_array_equal(recording.signal, [[np.nan, 4], [2, np.nan], [np.nan, 6]])
+
+
+def test_csv_with_gaps_is_read_row_by_row(tmp_path: Path) -> None:
+    (tmp_path / "c.csv").write_text("I\n" + "1\n" * 100_000 + "-\n")
+    tracemalloc.start()
+    try:
+        assert read_recording(tmp_path / "c.csv", fs=500).signal.shape == (1, 100_001)
+        assert tracemalloc.get_traced_memory()[1] < 5e6  # 32 MB with an array a row
+    finally:
+        tracemalloc.stop()
+
+
 def test_csv_of_many_comments(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("#a\n" * 500_000 + "I\n1\n")
     assert len(read_recording(tmp_path / "c.csv", fs=500).comments) == 500_000

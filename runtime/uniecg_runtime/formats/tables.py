@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -77,7 +78,7 @@ def one_unit(name: str, units: list[Units]) -> Units:
 def _text(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            raw = file.read(_LARGEST_CSV + 1)
+            raw = file.read(min(path.stat().st_size, _LARGEST_CSV) + 1)  # room is made for as much as is asked for
     except OSError as error:
         raise InputError(f"Cannot read {path}: {error.strerror or error}.") from None
     if len(raw) > _LARGEST_CSV:
@@ -160,7 +161,7 @@ def _numbers(path: Path, body: str, delimiter: str | None, columns: int) -> NDAr
     try:
         table = np.loadtxt(io.StringIO(body), delimiter=delimiter, ndmin=2, comments=None) if body.strip() else None
     except ValueError:
-        table = _numbers_with_gaps(path, body, delimiter, columns)
+        table = np.fromiter(_values(path, body, delimiter, columns), np.float64).reshape(-1, columns)
     if table is None:
         raise InputError(f"{path.name} holds no samples below its header row.")
     if table.shape[1] != columns:
@@ -168,10 +169,9 @@ def _numbers(path: Path, body: str, delimiter: str | None, columns: int) -> NDAr
     return table
 
 
-def _numbers_with_gaps(path: Path, body: str, delimiter: str | None, columns: int) -> NDArray[np.float64]:
-    """The slow way, for empty cells and quotes; says which row is wrong."""
-    rows: list[NDArray[np.float64]] = []
-    for number, line in enumerate(body.split("\n"), 1):
+def _values(path: Path, body: str, delimiter: str | None, columns: int) -> Iterator[float]:
+    """Row by row, the slow way, for empty cells and quotes; says which row is wrong."""
+    for number, line in enumerate(io.StringIO(body), 1):
         if not line.strip():
             continue
         try:
@@ -181,10 +181,9 @@ def _numbers_with_gaps(path: Path, body: str, delimiter: str | None, columns: in
                     f"Row {number} of {path.name} holds {len(cells)} values, expected {columns}; "
                     "the file may be truncated."
                 )
-            rows.append(np.array([np.nan if cell.lower() in _MISSING else float(cell) for cell in cells]))
+            yield from [np.nan if cell.lower() in _MISSING else float(cell) for cell in cells]
         except (ValueError, csv.Error):  # csv: a cell of more than 131,072 characters
-            raise InputError(f"Row {number} of {path.name} is not all numbers: {line[:60]!r}.") from None
-    return np.stack(rows)
+            raise InputError(f"Row {number} of {path.name} is not all numbers: {line.strip()[:60]!r}.") from None
 
 
 def _rate(
