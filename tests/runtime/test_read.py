@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -290,6 +291,41 @@ def test_other_layouts_go_to_the_wfdb_package(tmp_path: Path) -> None:
         recording = read_recording(tmp_path / "w.hea", start=0.5)
         assert recording.leads == ("I", "II")
         np.testing.assert_allclose(recording.signal, expected[:, 125:], atol=1e-6)
+
+
+def test_a_record_of_segments(tmp_path: Path, ecg: Recording) -> None:
+    pytest.importorskip("wfdb", reason="extra `files` is not installed")
+    for name, part in (("a", ecg.signal[:, :600]), ("b", ecg.signal[:, 600:])):
+        write_wfdb(replace(ecg, signal=part), tmp_path / f"{name}.hea")
+    (tmp_path / "l.hea").write_text("\n".join(["l 12 250 0", *(f"~ 0 200/mV 16 0 0 0 0 {lead}" for lead in LEADS)]))
+    (tmp_path / "r.hea").write_text("r/4 12 250 1100\nl 0\na 600\n~ 100\nb 400\n")
+    recording = read_recording(tmp_path / "r.hea", start=2)
+    assert recording.leads == LEADS
+    np.testing.assert_allclose(recording.signal[:, :100], ecg.signal[:, 500:600], atol=1e-3)
+    assert np.isnan(recording.signal[:, 100:200]).all()
+    np.testing.assert_allclose(recording.signal[:, 200:], ecg.signal[:, 600:], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("r/2 12 250 6000000\na 1000\n~ 5999000\n", "12 signals .* start and seconds"),
+        ("r/1000000000000 12 250 1000\na 1000\n", "announces 1000000000000 segments but lists 1"),
+        ("r/ 12 250 1000\na 1000\n", "number of segments"),
+        ("r 1 250 4\nr.dat 16:99999999999 200 12 0 0 0 0 I\n", "lags 99999999999 samples"),
+        ("r 1 250 4\nr.dat 16x99999999 200 12 0 0 0 0 I\n", "start and seconds"),
+        (f"r 1 250 4\nr.dat 16x{'9' * 30} 200 12 0 0 0 0 I\n", "30 digits"),
+    ],
+)
+def test_what_would_fill_memory_never_gets_to_the_wfdb_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    wfdb = pytest.importorskip("wfdb", reason="extra `files` is not installed")
+    monkeypatch.setattr(wfdb, "rdrecord", lambda *_, **__: pytest.fail("the package was asked"))
+    (tmp_path / "r.hea").write_text(text)
+    (tmp_path / "r.dat").write_bytes(bytes(8))
+    with pytest.raises(InputError, match=message):
+        read_recording(tmp_path / "r.hea")
 
 
 def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 """WFDB records: a lean reader of headers and of formats 16 and 212; the rest goes to the wfdb package.
 
 Layout: https://physionet.org/physiotools/wag/header-5.htm and signal-5.htm. Every number of a header is checked
-against the size of the signal file before memory is taken.
+before memory is taken: here against the size of the signal file, for the wfdb package against what fits in memory.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from uniecg_device.errors import InputError
 
 _LARGEST_HEADER = 1 << 20
+_LARGEST_SKEW = 1 << 16  # of tape recorders: the heads stood samples apart
 _PLAIN_NAME = re.compile(r"^[^/\\:\0]+$")
 _FORMAT = re.compile(r"^(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?$")
 _GAIN = re.compile(r"^([-+0-9.eE]+)?(?:\((-?\d+)\))?(?:/(\S+))?$")
@@ -34,15 +35,20 @@ class SignalLine:
     units: str
     checksum: int | None
     label: str
-    simple: bool  # one sample per frame and no skew
+    frame: int  # samples per frame
+    skew: int  # frames by which it lags
 
 
 @dataclass(frozen=True)
 class Header:
-    """A WFDB header. samples is None where the header leaves it to the file's size."""
+    """A WFDB header. samples is None where the header leaves it to the file's size.
+
+    count: signals of the record. signals: as many, or none where segments describe them in headers of their own.
+    """
 
     fs: float
     samples: int | None
+    count: int
     signals: tuple[SignalLine, ...]
     comments: tuple[str, ...]
     segments: bool
@@ -52,7 +58,8 @@ class Header:
         """Whether this module can read the signals."""
         layouts = {(s.file, s.format, s.offset) for s in self.signals}
         one_each = len(layouts) == len({s.file for s in self.signals})
-        return not self.segments and one_each and all(s.simple and s.format in _INVALID for s in self.signals)
+        simple = all(s.frame == 1 and s.skew == 0 and s.format in _INVALID for s in self.signals)
+        return not self.segments and one_each and simple
 
 
 def read_header(path: Path) -> Header:
@@ -71,13 +78,15 @@ def read_header(path: Path) -> Header:
         raise InputError(f"{path.name} has no record line; it should begin with name, signal count and rate.")
     try:
         name, count, fs, samples = _record_line(rows[0])
-        segments = "/" in name
+        _, segments, announced = name.partition("/")
+        if segments and _integer(announced, "number of segments") > len(rows) - 1:
+            raise ValueError(f"it announces {announced} segments but lists {len(rows) - 1}")
         signals = () if segments else tuple(_signal_line(row) for row in rows[1 : 1 + count])
     except (ValueError, OverflowError) as error:
         raise InputError(f"{path.name} is not a usable WFDB header: {error}.") from None
     if not segments and len(signals) != count:
         raise InputError(f"{path.name} announces {count} signals but describes {len(signals)}.")
-    return Header(fs, samples, signals, comments, segments)
+    return Header(fs, samples, count, signals, comments, bool(segments))
 
 
 def _record_line(line: str) -> tuple[str, int, float, int | None]:
@@ -103,6 +112,9 @@ def _signal_line(line: str) -> SignalLine:
     form = _FORMAT.match(fields[1])
     if not form:
         raise ValueError(f"unknown signal format {fields[1][:20]!r}")
+    skew = _integer(form[3] or "0", "skew")
+    if skew > _LARGEST_SKEW:
+        raise ValueError(f"a signal lags {skew} samples behind the others")
     gain = _GAIN.match(fields[2]) if len(fields) > 2 else None
     if len(fields) > 2 and not gain:
         raise ValueError(f"unreadable gain {fields[2][:20]!r}")
@@ -117,7 +129,8 @@ def _signal_line(line: str) -> SignalLine:
         units=(gain[3] if gain and gain[3] else "mV"),
         checksum=_integer(fields[6], "checksum") & 0xFFFF if len(fields) > 6 else None,
         label=fields[8].strip() if len(fields) > 8 else "",
-        simple=form[2] in (None, "1") and form[3] in (None, "0"),
+        frame=_integer(form[2] or "1", "samples per frame"),
+        skew=skew,
     )
 
 

@@ -134,7 +134,7 @@ def _read_wfdb(path: Path, request: Request) -> Recording:
     fs = request.fs or rate(header.fs, "its header")
     if header.lean:
         samples = physionet.available_samples(path, header)
-        start, end = request.cut(path.name, fs, samples, len(header.signals))
+        start, end = request.cut(path.name, fs, samples, header.count)
         signal = physionet.read_signals(path, header, start, end)
         channels = [s.label for s in header.signals]
         units = [s.units for s in header.signals]
@@ -173,8 +173,8 @@ def _through_wfdb(
         ) from None
     if header.samples is None:
         raise InputError(f"{path.name} does not state its number of samples, which this WFDB layout needs.")
-    signals = max(len(header.signals), 1)
-    start, end = request.cut(path.name, fs, header.samples, signals)
+    values = sum(signal.frame for signal in header.signals) or header.count  # the package reads whole frames
+    start, end = request.cut(path.name, fs, header.samples, values)
     with _refused(path):
         record = wfdb.rdrecord(str(path.with_suffix("")), sampfrom=start, sampto=end, return_res=32)
         signal = np.ascontiguousarray(record.p_signal.T, np.float32)
