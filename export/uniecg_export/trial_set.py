@@ -94,11 +94,12 @@ def _find(folder: Path) -> list[tuple[str, list[Path]]]:
     """Each record below `folder`, and the files that may hold it, of which the first that can be used counts."""
     if not folder.is_dir():
         raise InputError(f"expected a folder of recordings at {folder}, found none; check the path.")
-    found: dict[Path, list[Path]] = {}
+    found: dict[tuple[Path, str], list[Path]] = {}
     for path in sorted(path for path in folder.rglob("*") if path.suffix.lower() in READ and path.is_file()):
-        found.setdefault(path.with_name(_record(path.name)), []).append(path)
+        found.setdefault((path.parent, _record(path.name)), []).append(path)
     return [
-        (place.name, sorted(paths, key=lambda path: READ.index(path.suffix.lower()))) for place, paths in found.items()
+        (record, sorted(paths, key=lambda path: READ.index(path.suffix.lower())))
+        for (_, record), paths in found.items()
     ]
 
 

@@ -87,9 +87,10 @@ def test_files_of_one_record_are_one_recording_from_the_first_that_can_be_used(t
         write(tmp_path, f"r{k}", k)
         (tmp_path / f"r{k}.tsv").write_bytes((tmp_path / f"r{k}.csv").read_bytes().replace(b",", b"\t"))
         np.save(tmp_path / f"r{k}.npy", np.zeros(3))
+    (tmp_path / "..csv").touch()
     tried = read_trial_set(tmp_path, PREPROCESSING)
     assert sorted(r.name for r in (*tried.calibration, *tried.measuring)) == [f"r{k}" for k in range(8)]
-    assert "8 of 8 recordings" in tried.source
+    assert "8 of 9 recordings" in tried.source
 
 
 def test_two_recordings_never_share_the_truth_of_one_record(tmp_path: Path) -> None:
