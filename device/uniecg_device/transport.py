@@ -13,7 +13,7 @@ from uniecg_device import discovery
 from uniecg_device.errors import DeviceError
 
 _CHUNK = 4096
-_POLL_SECONDS = 0.01  # bytes gather meanwhile: a hundred wake-ups a second, in however many pieces they arrive
+_POLL_SECONDS = 0.02  # bytes gather meanwhile: fifty wake-ups a second, in however many pieces they arrive
 
 
 class Transport:
@@ -43,7 +43,7 @@ class Transport:
         _lower_latency(self._port)
 
     def read(self) -> bytes:
-        """What has arrived 10 ms after the last call, at most 4096 bytes; empty if nothing did."""
+        """What has arrived 20 ms after the last call, at most 4096 bytes; empty if nothing did."""
         if not self._more:
             time.sleep(_POLL_SECONDS)
         data = bytearray()

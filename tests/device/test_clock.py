@@ -15,7 +15,7 @@ from uniecg_device.clock import ClockModel, now
 
 @dataclass(frozen=True)
 class Line:
-    """A device that samples at fs (1 + ppm / 10^6) over a line that delays frames; a reader looks every 10 ms or so.
+    """A device that samples at fs (1 + ppm / 10^6) over a line that delays frames; a reader looks every 20 ms or so.
 
     batch: seconds between the USB chip's hand-overs, 0 for none. jitter: mean delay of a frame. busy: how often the
     reader comes 50 ms late. lost: (second, frames) that never arrive. stalls: (second, seconds) of nothing, after
@@ -49,7 +49,7 @@ class Line:
             phase = random.uniform(0, self.batch)
             arrived = np.ceil((arrived - phase) / self.batch) * self.batch + phase
         arrived = np.maximum.accumulate(arrived)
-        looks = np.cumsum(0.0101 + random.exponential(0.0003, int(seconds / 0.0101)))
+        looks = np.cumsum(0.0201 + random.exponential(0.0003, int(seconds / 0.0201)))
         late = np.where(random.random(looks.size) < self.busy, random.exponential(0.05, looks.size), 0)
         looks = np.maximum.accumulate(looks + late)
         samples = np.searchsorted(arrived, looks, side="right") * self.frame

@@ -252,7 +252,7 @@ class Line:
         sent = first = int(np.ceil(begin / self.period))
         self.time = begin
         while self.time < end:
-            self.time += 0.0101 + self.random.exponential(0.001) + 0.05 * (self.random.random() < 0.03)
+            self.time += 0.0201 + self.random.exponential(0.001) + 0.05 * (self.random.random() < 0.03)
             taken = int(min(self.time, end) / self.period) + 1
             counters = range(sent, taken) if first_counter is None else range(first_counter + sent - first, 10**9)
             made.push(
