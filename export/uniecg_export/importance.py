@@ -106,7 +106,9 @@ def write_importance(model: Path, texts: Iterable[str], path: Path, *, threads: 
     """
     sums = _Sums()
     tokens = 0
-    weights = api.llama_model_load_from_file(str(model).encode(), api.llama_model_default_params())
+    params = api.llama_model_default_params()
+    params.n_gpu_layers = 0
+    weights = api.llama_model_load_from_file(str(model).encode(), params)
     if not weights:
         raise InputError(f"expected a GGUF language model at {model}, llama.cpp could not load it; export it again.")
     try:
@@ -133,6 +135,7 @@ def _context(weights: Any, sums: _Sums, threads: int) -> Any:
     params = api.llama_context_default_params()
     params.n_ctx = params.n_batch = params.n_ubatch = CHUNK
     params.n_threads = params.n_threads_batch = threads
+    params.offload_kqv = params.op_offload = False  # the callback reads what lies in this machine's own memory
     params.cb_eval = sums.callback
     context = api.llama_init_from_model(weights, params)
     if not context:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import llama_cpp.llama_cpp as api
 import numpy as np
 import pytest
 import torch
@@ -26,7 +27,6 @@ from uniecg_export.gguf_writer import (
     TYPES,
     Precision,
     Vocabulary,
-    gguf_tensors,
     permute,
     quantize,
     read_tokenizer,
@@ -170,10 +170,10 @@ def change_tokenizer(checkpoint: Path, folder: Path, change: Callable[[dict[str,
     return path
 
 
-def test_a_tensor_that_no_llama_has_is_refused_by_name(opened: Opened) -> None:
-    config = llama_config(opened.model.config)
+def test_a_tensor_that_no_llama_has_is_refused_by_name(opened: Opened, tmp_path: Path) -> None:
+    weights, config = {"model.layers.0.self_attn.q_proj.bias": np.zeros(4, np.float32)}, llama_config(opened.model.config)
     with pytest.raises(InputError, match=r"self_attn\.q_proj\.bias"):
-        gguf_tensors({"model.layers.0.self_attn.q_proj.bias": np.zeros(4, np.float32)}, config)
+        write_gguf(tmp_path / "model.gguf", weights, config, bytes_vocabulary(), "strange")
 
 
 def test_llama_cpp_writes_nothing_to_the_terminal(
@@ -309,6 +309,18 @@ def test_importance_is_the_squares_of_what_each_matrix_is_multiplied_with(
     for name, sums in expected.items():
         assert found[f"{name}.counts"].ravel() == [sum(map(len, TEXTS_OF_DOMAIN))]
         np.testing.assert_allclose(found[f"{name}.in_sum2"].ravel(), sums, rtol=0.02, atol=1e-3 * sums.max())
+
+
+def test_importance_is_measured_in_the_machines_own_memory_whatever_llama_cpp_was_built_for(
+    wide: tuple[LlamaForCausalLM, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    for name in ("llama_model_load_from_file", "llama_init_from_model"):
+        real = getattr(api, name)
+        monkeypatch.setattr(api, name, lambda first, params, real=real: asked.append(params) or real(first, params))
+    write_importance(wide[1], TEXTS_OF_DOMAIN[:1], tmp_path / "imatrix.gguf")
+    model, context = asked
+    assert (model.n_gpu_layers, context.offload_kqv, context.op_offload) == (0, False, False)
 
 
 def test_importance_makes_errors_small_where_they_count(
