@@ -32,7 +32,6 @@ __all__ = [
     "Precision",
     "Quantized",
     "Vocabulary",
-    "gguf_tensors",
     "permute",
     "quantize",
     "read_tokenizer",
@@ -107,16 +106,6 @@ def permute(weight: NDArray[Any], heads: int) -> NDArray[Any]:
     rows, *rest = weight.shape
     paired = weight.reshape(heads, 2, rows // heads // 2, *rest).swapaxes(1, 2)
     return np.ascontiguousarray(paired.reshape(weight.shape))
-
-
-def gguf_tensors(weights: Weights, config: LlamaConfig) -> dict[str, NDArray[Any]]:
-    """transformers' tensors under llama.cpp's names: matrices in fp16, norms in float32.
-
-    Raises InputError for a name that a LLaMA of this configuration does not have.
-    """
-    geometry = _tied(config)
-    _check_names(weights, geometry)
-    return {_name(name): _as_written(name, value, geometry) for name, value in weights.items()}
 
 
 def write_gguf(path: Path, weights: Weights, config: LlamaConfig, vocabulary: Vocabulary, name: str) -> None:
