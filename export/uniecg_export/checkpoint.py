@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
-import json
 from dataclasses import replace
 from pathlib import Path
 
 from uniecg_device.errors import InputError
 from uniecg_export.exportable import Exportable
+from uniecg_export.hf_language_model import CONFIG_BYTES, read_json
 from uniecg_runtime.manifest import Classification
 
 # Family -> the module of `families` whose `read` opens its published layout.
@@ -27,7 +28,6 @@ FAMILIES = {
 WITH_IMAGE = ("gem", "uniecg")  # families that may look at a picture of the recording beside it
 # What a checkpoint may have in a place of its own, and which families do.
 ASIDE = {"tower": ("gem", "ecg_r1", "uniecg"), "generator": ("uniecg",)}
-MAX_CONFIG_BYTES = 1 << 20
 
 
 def read_checkpoint(
@@ -90,12 +90,8 @@ def read_labels(path: Path, read: Exportable) -> Classification:
 
 def _stated_family(path: Path) -> str:
     """What config.json says. Raises InputError where it says nothing."""
-    config = path / "config.json"
-    try:
-        if path.is_dir() and config.stat().st_size <= MAX_CONFIG_BYTES:
-            return str(json.loads(config.read_text(encoding="utf-8"))["family"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        pass
+    with contextlib.suppress(InputError, KeyError):
+        return str(read_json(path / "config.json", CONFIG_BYTES)["family"])
     raise InputError(
         f"expected a config.json that names the model family in {path}, found none; "
         f"give the family with --family: {', '.join(FAMILIES)}."

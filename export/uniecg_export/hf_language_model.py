@@ -115,12 +115,15 @@ class HfLanguageModel:
 
 
 def read_json(path: Path, most: int) -> dict[str, Any]:
-    """Read a JSON object of at most `most` bytes. Raises InputError."""
+    """Read a JSON object of at most `most` bytes, out of a file and no device or pipe. Raises InputError."""
+    if not path.is_file():
+        raise InputError(f"expected a file at {path}, found none; fetch it again.")
     try:
-        size = path.stat().st_size
-        if size > most:
-            raise InputError(f"expected at most {most} bytes in {path}, found {size}; take the model's own file.")
-        held = json.loads(path.read_text(encoding="utf-8"))
+        with path.open("rb") as file:
+            data = file.read(most + 1)
+        if len(data) > most:
+            raise InputError(f"expected at most {most} bytes in {path}, found more; take the model's own file.")
+        held = json.loads(data.decode("utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"expected JSON in {path}, could not read it ({error}); fetch the file again.") from None
     if not isinstance(held, dict):
@@ -380,7 +383,9 @@ def _settle_tie(geometry: Geometry, kept: dict[str, Stored]) -> tuple[Geometry, 
     embedding, output = kept.get("model.embed_tokens.weight"), kept.get("lm_head.weight")
     if not geometry.tied or embedding is None or output is None:
         return geometry, kept
-    if embedding.shape == output.shape and _same(embedding, output):
+    shape = geometry.vocabulary, geometry.width
+    fit = all(place.shape == shape and place.kind in FLOATS for place in (embedding, output))  # or `_compare` names them
+    if fit and _same(embedding, output):
         return geometry, {name: place for name, place in kept.items() if name != "lm_head.weight"}
     note = "The embeddings are not tied, because the checkpoint holds an output matrix that differs from them."
     return replace(geometry, tied=False, notes=(*geometry.notes, note)), kept

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,8 @@ from transformers import (
 )
 
 from uniecg_device.errors import InputError
+from uniecg_export.checkpoint import read_checkpoint
+from uniecg_export.families.uniecg_nano import load_config
 from uniecg_export.gguf_vocabulary import Vocabulary
 from uniecg_export.gguf_writer import write_language_model
 from uniecg_export.hf_language_model import open_language_model, read_geometry, read_tensor
@@ -193,6 +196,20 @@ def test_an_output_matrix_beside_tied_embeddings_is_left_out_if_it_is_a_copy(che
     assert "not tied" in model.geometry.notes[0]
 
 
+@pytest.mark.parametrize("shape", [(), (8, 0)], ids=str)
+def test_an_embedding_of_another_shape_is_named_whatever_is_tied(
+    shape: tuple[int, ...], checkpoint: Path, tmp_path: Path
+) -> None:
+    names = ("model.embed_tokens.weight", "lm_head.weight")
+    folder = changed(checkpoint, tmp_path, lambda held: held.update((name, torch.zeros(shape)) for name in names))
+    with pytest.raises(InputError, match=r"other shape \(2\): model\.embed_tokens\.weight"):
+        open_language_model(folder)
+    eighths = torch.zeros(ROWS, 64, dtype=torch.float8_e4m3fn)
+    folder = changed(checkpoint, tmp_path, lambda held: held.update({"lm_head.weight": eighths}))
+    with pytest.raises(InputError, match=r"other type \(1\): lm_head\.weight F8"):
+        open_language_model(folder)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_tensors_are_read_as_fp16_and_vectors_as_float32(dtype: torch.dtype, checkpoint: Path, tmp_path: Path) -> None:
     folder = changed(checkpoint, tmp_path, lambda held: held.update({n: t.to(dtype) for n, t in held.items()}))
@@ -264,6 +281,14 @@ def test_an_unreadable_configuration_is_an_input_error(tmp_path: Path) -> None:
             open_language_model(tmp_path)
     with pytest.raises(InputError, match="found none"):
         open_language_model(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("made", [lambda path: path.symlink_to("/dev/zero"), os.mkfifo], ids=["a device", "a pipe"])
+def test_what_has_no_end_is_never_read(made: Callable[[Path], None], tmp_path: Path) -> None:
+    made(tmp_path / "config.json")
+    for read in (open_language_model, load_config, read_checkpoint):
+        with pytest.raises(InputError, match=r"config\.json"):
+            read(tmp_path)
 
 
 def llama(**change: Any) -> dict[str, Any]:

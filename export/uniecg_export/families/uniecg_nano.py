@@ -21,6 +21,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from uniecg_export.hf_language_model import CONFIG_BYTES, read_json
+
 CHECKPOINT_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 
@@ -333,8 +335,8 @@ def save_checkpoint(model: UniEcgNano, folder: Path) -> None:
 
 
 def load_config(folder: Path) -> NanoConfig:
-    """Read config.json."""
-    fields = json.loads((folder / "config.json").read_text())
+    """Read config.json. Raises InputError where there is none that can be read."""
+    fields = read_json(folder / "config.json", CONFIG_BYTES)
     fields.pop("family")
     read: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in fields.items()}
     return NanoConfig(**read)

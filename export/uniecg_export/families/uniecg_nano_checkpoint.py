@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from uniecg_export.families.uniecg_nano import CHECKPOINT_FILES, NanoConfig, Uni
 from uniecg_export.families.uniecg_nano_prompt import preprocessing, prompt_and_statements
 from uniecg_export.families.uniecg_nano_roles import sources
 from uniecg_export.gguf_writer import Vocabulary, read_tokenizer
+from uniecg_export.hf_language_model import CONFIG_BYTES, read_json
 from uniecg_export.language import Language
 from uniecg_export.weights import PICKLES, compare, some
 from uniecg_runtime import manifest
@@ -88,12 +88,12 @@ def _check_files(folder: Path) -> None:
 def _read_config(folder: Path) -> NanoConfig:
     path = folder / "config.json"
     try:
-        family = json.loads(path.read_text(encoding="utf-8"))["family"]
+        family = read_json(path, CONFIG_BYTES)["family"]
         if family != "uniecg_nano":
             raise InputError(f"expected the model family uniecg_nano in {path}, found {family!r}; give its own.")
         config = load_config(folder)
         _check_geometry(config)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"expected the configuration of a known model in {path}: {error!r}.") from None
     return config
 
