@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from transformers import LlamaConfig, MistralConfig, Qwen2Config, Qwen3Config
 
 from uniecg_device.errors import InputError
+from uniecg_export.weights import PICKLES, differences, refuse, some
 
 Architecture = Literal["llama", "qwen2", "qwen3"]
 Keep = Callable[[str], "str | None"]
@@ -47,7 +48,6 @@ CONFIG_BYTES: Final = 4 << 20
 INDEX_BYTES: Final = 32 << 20
 PART_BYTES: Final = 64 << 20  # of a tensor that is converted at a time
 FLOATS: Final = ("F32", "F16", "BF16")
-PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 
 
 @dataclass(frozen=True)
@@ -341,7 +341,7 @@ def stored_tensors(folder: Path) -> Iterator[Stored]:
                 names = set(file.keys())
                 if wanted is not None and wanted - names:
                     raise InputError(
-                        f"expected {_some(sorted(wanted - names))} in {path}, as the index says; fetch the shard again."
+                        f"expected {some(sorted(wanted - names))} in {path}, as the index says; fetch the shard again."
                     )
                 for name in sorted(names if wanted is None else wanted):
                     piece = file.get_slice(name)
@@ -357,7 +357,7 @@ def _shards(folder: Path) -> dict[Path, set[str] | None]:
     index = folder / "model.safetensors.index.json"
     if not index.is_file():
         pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
-        found = f"{_some(pickles)}: pickles can run code and are never opened" if pickles else "neither"
+        found = f"{some(pickles)}: pickles can run code and are never opened" if pickles else "neither"
         raise InputError(f"expected model.safetensors or its index in {folder}, found {found}; save it as safetensors.")
     weights = read_json(index, INDEX_BYTES).get("weight_map")
     if not isinstance(weights, dict) or not weights:
@@ -371,7 +371,7 @@ def _shards(folder: Path) -> dict[Path, set[str] | None]:
             taken.add(name)
     missing = [path.name for path in shards if not path.is_file()]
     if missing:
-        raise InputError(f"expected the shards of the index in {folder}, missing: {_some(missing)}; fetch them.")
+        raise InputError(f"expected the shards of the index in {folder}, missing: {some(missing)}; fetch them.")
     return shards
 
 
@@ -384,7 +384,9 @@ def _settle_tie(geometry: Geometry, kept: dict[str, Stored]) -> tuple[Geometry, 
     if not geometry.tied or embedding is None or output is None:
         return geometry, kept
     shape = geometry.vocabulary, geometry.width
-    fit = all(place.shape == shape and place.kind in FLOATS for place in (embedding, output))  # or `_compare` names them
+    fit = all(
+        place.shape == shape and place.kind in FLOATS for place in (embedding, output)
+    )  # or `_compare` names them
     if fit and _same(embedding, output):
         return geometry, {name: place for name, place in kept.items() if name != "lm_head.weight"}
     note = "The embeddings are not tied, because the checkpoint holds an output matrix that differs from them."
@@ -397,20 +399,14 @@ def _same(a: Stored, b: Stored) -> bool:
 
 def _compare(folder: Path, geometry: Geometry, kept: Mapping[str, Stored]) -> None:
     expected = tensor_shapes(geometry)
-    both = [name for name in expected if name in kept]
-    shapes = [f"{n} {kept[n].shape} instead of {expected[n]}" for n in both if kept[n].shape != expected[n]]
-    wrong = {
-        "missing": sorted(expected.keys() - kept.keys()),
-        "unexpected": sorted(kept.keys() - expected.keys()),
-        "other shape": shapes,
-        "other type": [f"{name} {kept[name].kind}" for name in both if kept[name].kind not in FLOATS],
-    }
-    if any(wrong.values()):
-        listed = "\n".join(f"  {what} ({len(names)}): {_some(names)}" for what, names in wrong.items() if names)
-        raise InputError(
-            f"expected in {folder} the {len(expected)} tensors of a {geometry.architecture} as floats, found:\n"
-            f"{listed}\nExport the checkpoint that belongs to this config.json, and give other parts' tensors aside."
-        )
+    found = {name: place.shape for name, place in kept.items()}
+    kinds = [f"{n} {kept[n].kind}" for n in expected if n in kept and kept[n].kind not in FLOATS]
+    refuse(
+        folder,
+        differences(expected, found) | {"other type": kinds},
+        f"the {len(expected)} tensors of a {geometry.architecture} as floats",
+        "Export the checkpoint that belongs to this config.json, and give other parts' tensors aside.",
+    )
 
 
 def read_tensor(place: Stored) -> NDArray[Any]:
@@ -454,8 +450,3 @@ def _parts(place: Stored) -> Iterator[tuple[slice, torch.Tensor]]:
                 yield taken, file.get_slice(place.name)[taken]
     except (SafetensorError, OSError) as error:
         raise InputError(f"expected {place.name} in {place.path}, could not read it ({error}); fetch it.") from None
-
-
-def _some(names: Iterable[str], most: int = 20) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from uniecg_device.errors import InputError
 
 PICKLES = (".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle")
+M = TypeVar("M", bound=nn.Module)
 Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]
 
@@ -80,35 +81,86 @@ def needed_shape(shapes: Shapes, name: str, dimensions: int) -> Shape:
     return shape
 
 
-def fill(module: nn.Module, tensors: Mapping[str, Tensor], where: Path) -> nn.Module:
+def build(make: Callable[[], M], tensors: Mapping[str, Tensor], where: Path) -> M:
+    """What `make` makes, with `tensors` in float32, in eval mode.
+
+    Raises InputError as `skeleton` and `fill` do, and for tensors that claim more than their file holds; no memory is
+    taken for a geometry before that.
+    """
+    compare(where, skeleton(make, where), shapes_of(tensors))
+    _check_storage(tensors, where)
+    return fill(make(), tensors, where)
+
+
+def skeleton(make: Callable[[], nn.Module], where: Path) -> dict[str, Shape]:
+    """Names and shapes of the tensors of what `make` makes; no memory is taken for them.
+
+    Raises InputError for a geometry that it cannot have.
+    """
+    try:
+        with torch.device("meta"):
+            return shapes_of(make().state_dict())
+    except InputError:
+        raise
+    except Exception as error:  # torch, transformers and huggingface_hub each raise their own
+        reason = " ".join(str(error).split())[-200:]
+        raise InputError(
+            f"expected a geometry that this family can have in {where}, found another ({reason}); "
+            f"give the published file, whole and unchanged."
+        ) from None
+
+
+def _check_storage(tensors: Mapping[str, Tensor], where: Path) -> None:
+    """Raises InputError where a few bytes stand for many; that tensors share some of theirs is nothing odd."""
+    claimed = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+    plain = [t.untyped_storage() for t in tensors.values() if t.layout == torch.strided and not t.is_meta]
+    held = sum({storage.data_ptr(): storage.nbytes() for storage in plain}.values())
+    if claimed > 2 * held:
+        raise InputError(
+            f"expected {claimed} bytes of tensors in {where}, as their shapes say, found {held}; give the published "
+            f"file."
+        )
+
+
+def fill(module: M, tensors: Mapping[str, Tensor], where: Path) -> M:
     """Load `tensors` into `module`, strictly and in float32, and set it to eval mode.
 
-    Raises InputError that lists every tensor that is missing, unexpected or of another shape.
+    Raises InputError that lists every tensor that is missing, unexpected or of another shape, or that holds whole
+    numbers where others do not.
     """
-    expected = shapes_of(module.state_dict())
-    compare(where, expected, shapes_of(tensors))
+    expected = module.state_dict()
+    compare(where, shapes_of(expected), shapes_of(tensors))
+    kinds = [n for n, t in tensors.items() if t.is_floating_point() != expected[n].is_floating_point()]
+    refuse(where, {"other type": [f"{name} {tensors[name].dtype}" for name in kinds]})
     module.load_state_dict({n: t.float() if t.is_floating_point() else t for n, t in tensors.items()}, strict=True)
     return module.eval()
 
 
 def compare(where: Path, expected: Shapes, found: Shapes) -> None:
     """Raises InputError where `found` is not exactly `expected`."""
-    shapes = [
-        f"{name} {found[name]} instead of {expected[name]}"
-        for name in sorted(expected.keys() & found.keys())
-        if found[name] != expected[name]
-    ]
-    wrong = {
+    refuse(where, differences(expected, found), f"the {len(expected)} tensors of its configuration")
+
+
+def differences(expected: Shapes, found: Shapes) -> dict[str, list[str]]:
+    """Names that are missing, unexpected, and of another shape."""
+    both = sorted(expected.keys() & found.keys())
+    return {
         "missing": sorted(expected.keys() - found.keys()),
         "unexpected": sorted(found.keys() - expected.keys()),
-        "other shape": shapes,
+        "other shape": [f"{n} {found[n]} instead of {expected[n]}" for n in both if found[n] != expected[n]],
     }
+
+
+def refuse(
+    where: Path,
+    wrong: Mapping[str, Sequence[str]],
+    expected: str = "the tensors of its configuration",
+    advice: str = "Export a whole checkpoint, with the configuration that belongs to it.",
+) -> None:
+    """Raises InputError that lists the names under each heading, where there are any."""
     if any(wrong.values()):
         listed = "\n".join(f"  {what} ({len(names)}): {some(names)}" for what, names in wrong.items() if names)
-        raise InputError(
-            f"expected in {where} the {len(expected)} tensors of its configuration, found:\n{listed}\n"
-            f"Export a whole checkpoint, with the configuration that belongs to it."
-        )
+        raise InputError(f"expected in {where} {expected}, found:\n{listed}\n{advice}")
 
 
 def some(names: Iterable[str], most: int = 20) -> str:

@@ -39,7 +39,7 @@ from uniecg_export.families.diffusets_unet import (
 )
 from uniecg_export.families.diffusets_vae import Decoder, VaeConfig
 from uniecg_export.onnx_graphs import Arrays, Source
-from uniecg_export.weights import PICKLES, Shapes, fill, read_state, shapes_of
+from uniecg_export.weights import PICKLES, Shapes, build, read_state, shapes_of
 from uniecg_runtime.manifest import Generation, Schedule
 
 FS = 102.4
@@ -304,9 +304,8 @@ def read(folder: Path) -> Exportable:
     unet, vae = (read_state(file) for file in files)
     tensors = {f"unet.{name}": value for name, value in _tensors(unet, files[0]).items()}
     tensors |= {f"decoder.{name}": value for name, value in _tensors(vae.get("decoder", {}), files[1]).items()}
-    model = Diffusets(config_from(shapes_of(tensors)))
-    fill(model, tensors, folder)
-    graphs = sources(model)
+    config = config_from(shapes_of(tensors))
+    graphs = sources(build(lambda: Diffusets(config), tensors, folder))
     return Exportable(
         family="diffusets",
         name="diffusets",
@@ -319,7 +318,7 @@ def read(folder: Path) -> Exportable:
         parameters=count_parameters(graphs),
         generation=Generation(
             scalars=("sex", "age_years", "heart_rate_bpm"),
-            latent_shape=(model.config.unet.channels, model.config.unet.length),
+            latent_shape=(config.unet.channels, config.unet.length),
             sampler="ddim",
             steps=STEPS,
             fs=FS,

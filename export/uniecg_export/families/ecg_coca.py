@@ -27,7 +27,7 @@ from torch.nn import functional
 from uniecg_device.errors import InputError
 from uniecg_export.exportable import MIMIC_LEADS, RESEARCH, Exportable, count_parameters
 from uniecg_export.onnx_graphs import Arrays, Source
-from uniecg_export.weights import Shapes, fill, needed_shape, read_state, shapes_of
+from uniecg_export.weights import Shapes, build, needed_shape, read_state, shapes_of
 from uniecg_runtime.manifest import Preprocessing
 
 PREFIX = "module.ecg."  # in the tower's own file
@@ -155,6 +155,11 @@ def config_from(shapes: Shapes) -> EcgCocaConfig:
     return EcgCocaConfig(leads, (tokens - 1) * patch, patch, width, len(blocks), feed_forward, embedding)
 
 
+def preprocessing(config: EcgCocaConfig) -> Preprocessing:
+    """What the tower was trained on: mV at 500 Hz as they are, leads in MIMIC-IV-ECG's order."""
+    return Preprocessing(fs=500.0, samples=config.samples, leads=MIMIC_LEADS, min_seconds=5.0, scaling="none")
+
+
 def sources(tower: EcgTower) -> tuple[Source, ...]:
     """The tower alone, with both outputs; batch 1, float32."""
     return (Source("encoder", StreamAndEmbedding(tower), draw_signal(tower.config), ("tokens", "embedding")),)
@@ -192,9 +197,8 @@ def unpack(state: Mapping[str, Any]) -> dict[str, Tensor]:
 def read(path: Path) -> Exportable:
     """Open the published tower, cpt_wfep_epoch_20.pt. Raises InputError for anything else."""
     tensors = unpack(read_state(path))
-    tower = EcgTower(config_from(shapes_of(tensors)))
-    fill(tower, tensors, path)
-    graphs = sources(tower)
+    config = config_from(shapes_of(tensors))
+    graphs = sources(build(lambda: EcgTower(config), tensors, path))
     return Exportable(
         family="ecg_coca",
         name="ecg-coca",
@@ -205,7 +209,5 @@ def read(path: Path) -> Exportable:
         files=(path,),
         sources=graphs,
         parameters=count_parameters(graphs),
-        preprocessing=Preprocessing(
-            fs=500.0, samples=tower.config.samples, leads=MIMIC_LEADS, min_seconds=5.0, scaling="none"
-        ),
+        preprocessing=preprocessing(config),
     )

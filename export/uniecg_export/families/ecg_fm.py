@@ -27,7 +27,7 @@ from uniecg_device.errors import InputError
 from uniecg_device.signals import LEADS
 from uniecg_export.exportable import RESEARCH, Exportable, count_parameters, numbered_labels
 from uniecg_export.onnx_graphs import Arrays, Source
-from uniecg_export.weights import Shapes, fill, needed_shape, read_state, shapes_of
+from uniecg_export.weights import Shapes, build, needed_shape, read_state, shapes_of
 from uniecg_runtime.manifest import Preprocessing
 
 CONVOLUTIONS = "encoder.feature_extractor.conv_layers"
@@ -319,9 +319,8 @@ def without_weight_norm(model: EcgFm) -> EcgFm:
 def read(path: Path) -> Exportable:
     """Open a published ECG-FM file, fine-tuned or pretrained. Raises InputError for anything else."""
     tensors = unpack(read_state(path))
-    model = EcgFm(config_from(shapes_of(tensors)))
-    fill(model, tensors, path)
-    graphs = sources(model)
+    config = config_from(shapes_of(tensors))
+    graphs = sources(build(lambda: EcgFm(config), tensors, path))
     return Exportable(
         family="ecg_fm",
         name="ecg-fm",
@@ -332,8 +331,6 @@ def read(path: Path) -> Exportable:
         files=(path,),
         sources=graphs,
         parameters=count_parameters(graphs),
-        preprocessing=Preprocessing(
-            fs=500.0, samples=model.config.samples, leads=LEADS, min_seconds=5.0, scaling="lead"
-        ),
-        classification=numbered_labels(model.config.labels),
+        preprocessing=Preprocessing(fs=500.0, samples=config.samples, leads=LEADS, min_seconds=5.0, scaling="lead"),
+        classification=numbered_labels(config.labels),
     )

@@ -17,20 +17,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from uniecg_device.errors import InputError
 from uniecg_export.exportable import RESEARCH, Exportable, count_parameters
 from uniecg_export.families import ecg_coca, parts
-from uniecg_export.families.ecg_coca import EcgCocaConfig, EcgTower, draw_signal
-from uniecg_export.families.folder import build, chat, open_folder, preprocessing, refuse, shapes
+from uniecg_export.families.ecg_coca import EcgCocaConfig, EcgTower, preprocessing
+from uniecg_export.families.folder import build, chat, open_folder, shapes, sources
 from uniecg_export.families.gem import QUESTION, projector
 from uniecg_export.families.parts import Fields, Parts, Table, count, text
 from uniecg_export.gguf_vocabulary import Vocabulary
 from uniecg_export.hf_language_model import Geometry
-from uniecg_export.onnx_graphs import Source
-from uniecg_export.weights import Shapes
+from uniecg_export.weights import Shapes, refuse
 from uniecg_runtime.manifest import Prompt
 
 T = TypeVar("T")
@@ -133,22 +131,10 @@ def special_ids(config: EcgR1Config, vocabulary: Mapping[str, int]) -> dict[str,
     return {token: vocabulary[token] for token in (PAD, START, END)}
 
 
-def split(tensors: Mapping[str, T], tower_file: Mapping[str, T] | None = None) -> Parts[T]:
-    """As parts.split; the text stack gets the names of Qwen3ForCausalLM."""
-    return parts.split(tensors, tower_file, TABLE)
-
-
-def differences(found: Parts[T], config: EcgR1Config) -> tuple[list[str], list[str]]:
-    """What is missing from `found` and what is unexpected in it, by name; shapes are load_state_dict's to compare."""
-    with torch.device("meta"):
-        encoder = Encoder(config).state_dict()
-    names = parts.language_model_names(config.num_hidden_layers, QWEN3_LAYER)
-    return parts.compare(found, (*encoder, *names), ("lm_head.weight",) if config.tie_word_embeddings else ())
-
-
-def sources(encoder: Encoder) -> tuple[Source, ...]:
-    """The fused encoder; batch 1, float32."""
-    return (Source("encoder", encoder, draw_signal(encoder.config.tower), ("tokens",)),)
+def differences(found: Parts[T], config: EcgR1Config) -> dict[str, list[str]]:
+    """As parts.differences."""
+    layers, tied = config.num_hidden_layers, config.tie_word_embeddings
+    return parts.differences(found, lambda: Encoder(config), layers, QWEN3_LAYER, tied=tied)
 
 
 def prompt(vocabulary: Vocabulary, geometry: Geometry) -> Prompt:
@@ -175,7 +161,7 @@ def read(path: Path, tower: Path | None = None) -> Exportable:
     folder = open_folder(path, tower)
     found = folder.parts(TABLE)
     config = config_from(folder.fields, shapes(found.tower))
-    refuse(path, *differences(found, config))
+    refuse(path, differences(found, config))
     language = folder.language(found, language_model_fields(folder.fields), prompt)
     names = {language.vocabulary.tokens[i]: i for i in language.vocabulary.special}
     special_ids(config, names)

@@ -23,7 +23,7 @@ from uniecg_device.errors import InputError
 from uniecg_device.signals import LEADS
 from uniecg_export.exportable import RESEARCH, Exportable, count_parameters, numbered_labels
 from uniecg_export.onnx_graphs import Arrays, Source
-from uniecg_export.weights import Shapes, fill, needed_shape, read_state, shapes_of
+from uniecg_export.weights import Shapes, build, needed_shape, read_state, shapes_of
 from uniecg_runtime.manifest import Preprocessing
 
 BLOCK = "stage_list.{}.block_list.{}."
@@ -224,9 +224,8 @@ def read(path: Path) -> Exportable:
     Preprocessing is that of the repository's dataset.py, which its README tells users to follow.
     """
     tensors = unpack(read_state(path))
-    model = EcgFounder(config_from(shapes_of(tensors)))
-    fill(model, tensors, path)
-    graphs, leads = sources(model), model.config.leads
+    config = config_from(shapes_of(tensors))
+    graphs, leads = sources(build(lambda: EcgFounder(config), tensors, path)), config.leads
     if leads not in (1, len(LEADS)):
         raise InputError(f"expected an ECGFounder of 1 or 12 leads in {path}, found {leads}; give the published file.")
     return Exportable(
@@ -241,7 +240,7 @@ def read(path: Path) -> Exportable:
         parameters=count_parameters(graphs),
         preprocessing=Preprocessing(
             fs=500.0,
-            samples=model.config.samples,
+            samples=config.samples,
             leads=LEADS[:leads],
             min_seconds=5.0,
             highpass_hz=0.67,
@@ -250,5 +249,5 @@ def read(path: Path) -> Exportable:
             median_seconds=0.4,
             scaling="record",
         ),
-        classification=numbered_labels(model.config.labels),
+        classification=numbered_labels(config.labels),
     )

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from uniecg_device.errors import InputError
-from uniecg_export.exportable import MIMIC_LEADS
+from uniecg_export import weights
 from uniecg_export.families import ecg_coca, parts
-from uniecg_export.families.ecg_coca import EcgCocaConfig
+from uniecg_export.families.ecg_coca import draw_signal
 from uniecg_export.families.parts import Fields, Parts, Table
 from uniecg_export.gguf_vocabulary import Vocabulary
 from uniecg_export.hf_language_model import (
@@ -29,8 +28,9 @@ from uniecg_export.hf_language_model import (
     stored_tensors,
 )
 from uniecg_export.language import CONTEXT, Language, read_tokenizers
-from uniecg_export.weights import Shapes, compare, fill, read_state, shapes_of, some
-from uniecg_runtime.manifest import Preprocessing, Prompt
+from uniecg_export.onnx_graphs import Source
+from uniecg_export.weights import Shapes, compare, read_state, skeleton
+from uniecg_runtime.manifest import Prompt
 
 M = TypeVar("M", bound=nn.Module)
 Held: TypeAlias = "Stored | Tensor"
@@ -48,7 +48,8 @@ class Folder:
         """The tensors by what they are for. Raises InputError where there is no ECG tower, or two."""
         stored: dict[str, Held] = {place.name: place for place in stored_tensors(self.path)}
         stored = {name: held for name, held in stored.items() if not name.endswith(".rotary_emb.inv_freq")}
-        found = parts.split(stored, None if self.tower is None else _tower(self.tower), table)
+        tower = None if self.tower is None else ecg_coca.unpack(read_state(self.tower))
+        found = parts.split(stored, tower, table)
         if not found.tower:
             named = self.fields.get("mm_ecg_tower")
             hint = f" (config.json names {named})" if isinstance(named, str) else ""
@@ -84,10 +85,6 @@ def open_folder(path: Path, tower: Path | None) -> Folder:
     return Folder(path, read_json(path / "config.json", CONFIG_BYTES), tower)
 
 
-def _tower(path: Path) -> dict[str, Tensor]:
-    return {ecg_coca.PREFIX + name: tensor for name, tensor in ecg_coca.unpack(read_state(path)).items()}
-
-
 def shapes(held: Mapping[str, Held]) -> Shapes:
     """By name."""
     return {name: tuple(value.shape) for name, value in held.items()}
@@ -99,32 +96,14 @@ def load(held: Mapping[str, Held]) -> dict[str, Tensor]:
 
 
 def build(make: Callable[[], M], held: Mapping[str, Held], where: Path) -> M:
-    """What `make` makes, with the tensors that are held, in float32.
-
-    Raises InputError where a shape differs, before memory is taken for what a configuration asks for.
-    """
-    with torch.device("meta"):
-        expected = shapes_of(make().state_dict())
-    compare(where, expected, dict(shapes(held)))
-    module = make()
-    fill(module, load(held), where)
-    return module
+    """As `weights.build`; no tensor is read before all of them are known to fit."""
+    compare(where, skeleton(make, where), shapes(held))
+    return weights.build(make, load(held), where)
 
 
-def refuse(where: Path, missing: list[str], unexpected: list[str]) -> None:
-    """Raises InputError that lists both, where there is anything to list."""
-    wrong = {"missing": missing, "unexpected": unexpected}
-    if missing or unexpected:
-        listed = "\n".join(f"  {what} ({len(names)}): {some(names)}" for what, names in wrong.items() if names)
-        raise InputError(
-            f"expected in {where} the tensors of its configuration, found:\n{listed}\n"
-            f"Export a whole checkpoint, with the configuration that belongs to it."
-        )
-
-
-def preprocessing(tower: EcgCocaConfig) -> Preprocessing:
-    """What the tower was trained on: mV at 500 Hz as they are, leads in MIMIC-IV-ECG's order."""
-    return Preprocessing(fs=500.0, samples=tower.samples, leads=MIMIC_LEADS, min_seconds=5.0, scaling="none")
+def sources(encoder: nn.Module) -> tuple[Source, ...]:
+    """Of a fused encoder, tower and projectors in one; batch 1, float32."""
+    return (Source("encoder", encoder, draw_signal(encoder.config.tower), ("tokens",)),)
 
 
 def bounds(vocabulary: Vocabulary, geometry: Geometry) -> tuple[str, str]:

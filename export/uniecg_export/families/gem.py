@@ -12,24 +12,22 @@ Out: (1,101,4096) embeddings for the language model, in front of the image's (1,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from uniecg_device.errors import InputError
 from uniecg_export.exportable import RESEARCH, Exportable, count_parameters
 from uniecg_export.families import clip_vision, ecg_coca, parts
-from uniecg_export.families.ecg_coca import EcgCocaConfig, EcgTower, draw_signal
-from uniecg_export.families.folder import Held, bounds, build, chat, open_folder, preprocessing, refuse, shapes
+from uniecg_export.families.ecg_coca import EcgCocaConfig, EcgTower, preprocessing
+from uniecg_export.families.folder import Held, bounds, build, chat, open_folder, shapes, sources
 from uniecg_export.families.parts import Fields, Parts, Table, count, text
 from uniecg_export.gguf_vocabulary import Vocabulary, prepare_text
 from uniecg_export.hf_language_model import Geometry
 from uniecg_export.onnx_graphs import Source
-from uniecg_export.weights import Shapes
+from uniecg_export.weights import Shapes, refuse
 from uniecg_runtime.manifest import Picture, Prompt
 
 T = TypeVar("T")
@@ -119,22 +117,10 @@ def config_from(fields: Fields, tower: Shapes) -> GemConfig:
     )
 
 
-def split(tensors: Mapping[str, T], tower_file: Mapping[str, T] | None = None) -> Parts[T]:
-    """As parts.split, by GEM's published names."""
-    return parts.split(tensors, tower_file, TABLE)
-
-
-def differences(found: Parts[T], config: GemConfig) -> tuple[list[str], list[str]]:
-    """What is missing from `found` and what is unexpected in it, by name; shapes are load_state_dict's to compare."""
-    with torch.device("meta"):
-        encoder = Encoder(config).state_dict()
-    names = parts.language_model_names(config.num_hidden_layers, parts.LLAMA_LAYER)
-    return parts.compare(found, (*encoder, *names), optional=("lm_head.weight",) if config.tie_word_embeddings else ())
-
-
-def sources(encoder: Encoder) -> tuple[Source, ...]:
-    """The fused encoder; batch 1, float32."""
-    return (Source("encoder", encoder, draw_signal(encoder.config.tower), ("tokens",)),)
+def differences(found: Parts[T], config: GemConfig) -> dict[str, list[str]]:
+    """As parts.differences."""
+    layers, tied = config.num_hidden_layers, config.tie_word_embeddings
+    return parts.differences(found, lambda: Encoder(config), layers, parts.LLAMA_LAYER, tied=tied)
 
 
 def image_source(found: Parts[Held], config: GemConfig, fields: Fields, where: Path) -> tuple[Source, Picture]:
@@ -191,7 +177,7 @@ def read(path: Path, tower: Path | None = None, with_image: bool = False) -> Exp
     folder = open_folder(path, tower)
     found = folder.parts(TABLE)
     config = config_from(folder.fields, shapes(found.tower))
-    refuse(path, *differences(found, config))
+    refuse(path, differences(found, config))
     language = folder.language(found, language_model_fields(folder.fields), prompt)
     graphs, picture = sources(build(lambda: Encoder(config), found.encoder, path)), None
     if with_image:

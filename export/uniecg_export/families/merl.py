@@ -23,7 +23,7 @@ from uniecg_device.errors import InputError
 from uniecg_export.exportable import MIMIC_LEADS, RESEARCH, Exportable, count_parameters
 from uniecg_export.families.merl_encoders import AttentionPool, ResNet, ResNetConfig, VisionTransformer, VitConfig
 from uniecg_export.onnx_graphs import Arrays, Source
-from uniecg_export.weights import Shapes, fill, needed_shape, read_state, shapes_of
+from uniecg_export.weights import Shapes, build, needed_shape, read_state, shapes_of
 from uniecg_runtime.manifest import Preprocessing
 
 ENCODER = "ecg_encoder."
@@ -223,7 +223,7 @@ class VitMerl(ProjectedMerl):
         return features
 
 
-def build(config: MerlConfig) -> Merl:
+def make(config: MerlConfig) -> Merl:
     """The module of `config`, of random weights."""
     encoder, projection = config.encoder, config.projection
     if projection is None:
@@ -247,10 +247,9 @@ def sources(model: Merl) -> tuple[Source, ...]:
 def read(path: Path) -> Exportable:
     """Open any of the published MERL files. Raises InputError for anything else."""
     tensors = unpack(read_state(path))
-    model = build(config_from(shapes_of(tensors)))
-    fill(model, tensors, path)
-    graphs = sources(model)
-    kind = "resnet" if isinstance(model.config.encoder, ResNetConfig) else "vit"
+    config = config_from(shapes_of(tensors))
+    graphs = sources(build(lambda: make(config), tensors, path))
+    kind = "resnet" if isinstance(config.encoder, ResNetConfig) else "vit"
     return Exportable(
         family="merl",
         name=f"merl-{kind}",
@@ -262,6 +261,6 @@ def read(path: Path) -> Exportable:
         sources=graphs,
         parameters=count_parameters(graphs),
         preprocessing=Preprocessing(
-            fs=500.0, samples=model.config.samples, leads=MIMIC_LEADS, min_seconds=5.0, scaling="minmax"
+            fs=500.0, samples=config.samples, leads=MIMIC_LEADS, min_seconds=5.0, scaling="minmax"
         ),
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from torch import nn
+
 from uniecg_device.errors import InputError
-from uniecg_export.families.ecg_coca import PREFIX
+from uniecg_export.weights import skeleton
 
 T = TypeVar("T")
 Fields = Mapping[str, Any]  # of a config.json
@@ -28,7 +31,7 @@ class Parts(Generic[T]):
     """A checkpoint's tensors by what they are for, under the names that each part's own module has.
 
     language_model: as transformers' causal language model names them. alignment: UniECG's, towards the generator.
-    aside: what the tower's own file holds besides the tower. unknown: what belongs nowhere.
+    unknown: what belongs nowhere.
     """
 
     tower: dict[str, T] = field(default_factory=dict)
@@ -37,7 +40,6 @@ class Parts(Generic[T]):
     image_newline: dict[str, T] = field(default_factory=dict)
     language_model: dict[str, T] = field(default_factory=dict)
     alignment: dict[str, T] = field(default_factory=dict)
-    aside: dict[str, T] = field(default_factory=dict)
     unknown: dict[str, T] = field(default_factory=dict)
 
     @property
@@ -70,10 +72,10 @@ def text(fields: Fields, name: str, default: str) -> str:
     return value
 
 
-def split(tensors: Mapping[str, T], tower_file: Mapping[str, T] | None, table: Table) -> Parts[T]:
+def split(tensors: Mapping[str, T], tower: Mapping[str, T] | None, table: Table) -> Parts[T]:
     """Sort a checkpoint's tensors, or whatever stands for them, by their published names.
 
-    tensors: of all shards together. tower_file: of the ECG tower's own file, where the shards have no tower.
+    tensors: of all shards together. tower: of the ECG tower's own file, where the shards have none, by its own names.
     Raises InputError where the tower is in both: the published loaders disagree on which of them counts.
     """
     parts: Parts[T] = Parts()
@@ -81,14 +83,12 @@ def split(tensors: Mapping[str, T], tower_file: Mapping[str, T] | None, table: T
         prefix = max((p for p in table if name.startswith(p)), key=len, default=None)
         part, start = ("unknown", "") if prefix is None else table[prefix]
         getattr(parts, part)[start + name.removeprefix(prefix or "")] = value
-    if parts.tower and tower_file is not None:
+    if parts.tower and tower is not None:
         raise InputError(
             "expected one ECG tower, found one in the checkpoint's shards and one in a file of its own; "
             "leave out the file, or the shards' `ecg_tower` tensors."
         )
-    for name, value in (tower_file or {}).items():
-        own = name.startswith(PREFIX)
-        (parts.tower if own else parts.aside)[name.removeprefix(PREFIX)] = value
+    parts.tower.update(tower or {})
     return parts
 
 
@@ -99,9 +99,17 @@ def language_model_names(layers: int, of_a_layer: Iterable[str]) -> list[str]:
     return ["model.embed_tokens.weight", *names, "model.norm.weight", "lm_head.weight"]
 
 
-def compare(parts: Parts[T], expected: Collection[str], optional: Collection[str] = ()) -> tuple[list[str], list[str]]:
-    """Missing and unexpected names of encoder and language model together; the images' parts are not looked at."""
-    found = parts.encoder | parts.language_model
-    known = set(expected)
-    missing = [name for name in expected if name not in found and name not in optional]
-    return missing, [*(name for name in found if name not in known), *parts.unknown]
+def differences(
+    found: Parts[T], encoder: Callable[[], nn.Module], layers: int, of_a_layer: Iterable[str], *, tied: bool
+) -> dict[str, list[str]]:
+    """Missing and unexpected names of encoder and language model; the images' parts are not looked at.
+
+    encoder: makes tower and projectors in one. layers, of_a_layer: see `language_model_names`. tied: the embeddings, so
+    that the output matrix may be absent. Shapes are for `build` to compare. Raises InputError as `skeleton` does.
+    """
+    expected = [*skeleton(encoder, Path("config.json")), *language_model_names(layers, of_a_layer)]
+    known, held = set(expected), found.encoder | found.language_model
+    return {
+        "missing": [name for name in expected if name not in held and not (tied and name == "lm_head.weight")],
+        "unexpected": [*(name for name in held if name not in known), *found.unknown],
+    }

@@ -24,18 +24,19 @@ from typing import Any, Literal, TypeVar, get_args
 
 import msgspec
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from uniecg_device.errors import InputError
 from uniecg_export.exportable import RESEARCH, Exportable, count_parameters
 from uniecg_export.families import diffusets, gem, parts
-from uniecg_export.families.folder import build, open_folder, preprocessing, refuse, shapes
+from uniecg_export.families.ecg_coca import preprocessing
+from uniecg_export.families.folder import build, open_folder, shapes
+from uniecg_export.families.folder import sources as encoder_sources
 from uniecg_export.families.gem import GemConfig
 from uniecg_export.families.parts import Fields, Parts, Table, count, text
 from uniecg_export.gguf_vocabulary import made_special
 from uniecg_export.onnx_graphs import Arrays, Source
-from uniecg_export.weights import Shape, Shapes
+from uniecg_export.weights import Shape, Shapes, refuse, skeleton
 from uniecg_runtime.manifest import need
 
 T = TypeVar("T")
@@ -145,23 +146,17 @@ def _is_width(layer: Any) -> bool:
     return type(layer) is int and 0 < layer <= parts.MOST
 
 
-def split(config: UniEcgConfig, tensors: Mapping[str, T], tower_file: Mapping[str, T] | None = None) -> Parts[T]:
-    """As gem.split, the aligning projector under `alignment`."""
-    return parts.split(tensors, tower_file, table(config.prefix))
-
-
 def table(prefix: str) -> Table:
     """GEM's names, and the aligning projector's behind `prefix`."""
     return {**gem.TABLE, prefix: ("alignment", "")}
 
 
-def differences(found: Parts[T], config: UniEcgConfig) -> tuple[list[str], list[str]]:
-    """As gem.differences; the aligning projector's names carry their prefix."""
-    with torch.device("meta"):
-        expected = alignment(config).state_dict()
-    missing, unexpected = gem.differences(found, config.gem)
-    missing += [config.prefix + name for name in expected if name not in found.alignment]
-    return missing, unexpected + [config.prefix + name for name in found.alignment if name not in expected]
+def differences(found: Parts[T], config: UniEcgConfig) -> dict[str, list[str]]:
+    """As parts.differences; the aligning projector's names carry their prefix."""
+    wrong, expected = gem.differences(found, config.gem), skeleton(lambda: alignment(config), Path("config.json"))
+    wrong["missing"] += [config.prefix + name for name in expected if name not in found.alignment]
+    wrong["unexpected"] += [config.prefix + name for name in found.alignment if name not in expected]
+    return wrong
 
 
 def token_id(config: UniEcgConfig, vocabulary: Mapping[str, int], rows: Shape) -> int:
@@ -188,7 +183,7 @@ def sources(encoder: gem.Encoder, aligned: AlignedCondition, outputs: tuple[str,
         scalars = [[rng.integers(0, 2), rng.uniform(18, 90), rng.uniform(40, 160)]]
         return {"states": states, "scalars": np.array(scalars, np.float32)}
 
-    return (*gem.sources(encoder), Source("condition", aligned, draw, outputs))
+    return (*encoder_sources(encoder), Source("condition", aligned, draw, outputs))
 
 
 def read(path: Path, tower: Path | None = None, generator: Path | None = None, with_image: bool = False) -> Exportable:
@@ -202,7 +197,7 @@ def read(path: Path, tower: Path | None = None, generator: Path | None = None, w
     folder = open_folder(path, tower)
     found = folder.parts(table(text(_stated(folder.fields), "prefix", UniEcgConfig.prefix)))
     config = config_from(folder.fields, shapes(found.tower))
-    refuse(path, *differences(found, config))
+    refuse(path, differences(found, config))
     if generator is None:
         raise InputError(
             "expected the generator that this UniECG draws with, found none; give DiffuSETS' folder with --generator."

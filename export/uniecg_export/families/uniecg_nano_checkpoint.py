@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import torch
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 
@@ -18,7 +17,7 @@ from uniecg_export.families.uniecg_nano_roles import sources
 from uniecg_export.gguf_writer import Vocabulary, read_tokenizer
 from uniecg_export.hf_language_model import CONFIG_BYTES, read_json
 from uniecg_export.language import Language
-from uniecg_export.weights import PICKLES, compare, some
+from uniecg_export.weights import PICKLES, compare, skeleton, some
 from uniecg_runtime import manifest
 
 MOST = 1 << 20  # no dimension of a model that fits a small machine is larger
@@ -111,25 +110,14 @@ def _check_geometry(config: NanoConfig) -> None:
 
 
 def _check_tensors(folder: Path, config: NanoConfig) -> None:
-    expected = _skeleton(folder, config)
+    expected = skeleton(lambda: UniEcgNano(config), folder / "config.json")
+    del expected[TIED]
     try:
         with safe_open(folder / "model.safetensors", "pt") as file:
             found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"expected tensors in {folder / 'model.safetensors'}, could not read it ({error}).") from None
     compare(folder / "model.safetensors", expected, found)
-
-
-def _skeleton(folder: Path, config: NanoConfig) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the tensors that `config` calls for; no memory is taken for them."""
-    try:
-        with torch.device("meta"):
-            return {name: tuple(t.shape) for name, t in UniEcgNano(config).state_dict().items() if name != TIED}
-    except Exception as error:  # torch, transformers and huggingface_hub each raise their own
-        reason = " ".join(str(error).split())[-200:]
-        raise InputError(
-            f"expected a geometry that uniecg_nano can have in {folder / 'config.json'}: {reason}"
-        ) from None
 
 
 def _check_special(folder: Path, vocabulary: Vocabulary, tokens: set[str]) -> None:

@@ -17,11 +17,13 @@ from transformers import Qwen3Config, Qwen3ForCausalLM, Qwen3VLConfig, Qwen3VLFo
 from exported_graph import opened  # noqa: E402
 from golden import FLOAT32, Golden  # noqa: E402
 from uniecg_device.errors import InputError  # noqa: E402
+from uniecg_export.families import parts  # noqa: E402
 from uniecg_export.families.ecg_coca import PREFIX, EcgCocaConfig  # noqa: E402
 from uniecg_export.families.ecg_r1 import (  # noqa: E402
     END,
     PAD,
     START,
+    TABLE,
     EcgR1Config,
     Encoder,
     config_from,
@@ -29,7 +31,6 @@ from uniecg_export.families.ecg_r1 import (  # noqa: E402
     language_model_fields,
     sources,
     special_ids,
-    split,
 )
 from uniecg_export.onnx_graphs import Source  # noqa: E402
 
@@ -77,7 +78,8 @@ def projector() -> torch.nn.Module:
     """The published projector with the golden weights."""
     with torch.device("meta"):
         made = Encoder(EcgR1Config()).ecg_projector
-    weights = {name.removeprefix("ecg_projector."): v for name, v in split(GOLDEN.weights()).projectors.items()}
+    held = parts.split(GOLDEN.weights(), None, TABLE).projectors
+    weights = {name.removeprefix("ecg_projector."): v for name, v in held.items()}
     made.load_state_dict({name: torch.from_numpy(v) for name, v in weights.items()}, strict=True, assign=True)
     return made.eval()
 
@@ -141,17 +143,17 @@ def test_a_missing_tensor_of_the_tower_is_named() -> None:
 
 
 def test_a_whole_checkpoint_is_sorted_with_nothing_left() -> None:
-    parts = split(shards())
-    assert differences(parts, SMALL) == ([], [])
-    assert parts.vision_tower
-    Encoder(SMALL).load_state_dict(parts.encoder, strict=True)
+    held = parts.split(shards(), None, TABLE)
+    assert differences(held, SMALL) == {"missing": [], "unexpected": []}
+    assert held.vision_tower
+    Encoder(SMALL).load_state_dict(held.encoder, strict=True)
 
 
 def test_what_is_missing_and_what_is_unexpected_is_listed() -> None:
     whole = dict.fromkeys(shards(), 0)
     del whole["model.ecg_tower.proj"], whole["model.language_model.layers.1.self_attn.q_norm.weight"]
     whole |= {"model.layers.0.input_layernorm.weight": 0, "model.language_model.layers.2.mlp.up_proj.weight": 0}
-    missing, unexpected = differences(split(whole), SMALL)
+    missing, unexpected = differences(parts.split(whole, None, TABLE), SMALL).values()
     assert missing == ["ecg_tower.proj", "model.layers.1.self_attn.q_norm.weight"]
     assert unexpected == ["model.layers.2.mlp.up_proj.weight", "model.layers.0.input_layernorm.weight"]
 
@@ -159,7 +161,7 @@ def test_what_is_missing_and_what_is_unexpected_is_listed() -> None:
 def test_without_images_the_text_stack_is_a_plain_qwen3() -> None:
     published = text_and_images()
     plain = Qwen3ForCausalLM(Qwen3Config(**language_model_fields(FIELDS))).eval()
-    plain.load_state_dict(split(published.state_dict()).language_model, strict=True)
+    plain.load_state_dict(parts.split(published.state_dict(), None, TABLE).language_model, strict=True)
     ids, tokens = torch.tensor([[3, 5, 7, 11, 13, 17, 19, 23, 29, 31]]), torch.randn(1, 4, 48)
     with torch.inference_mode():
         embeddings = published.get_input_embeddings()(ids)

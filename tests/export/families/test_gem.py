@@ -19,9 +19,9 @@ from transformers import LlamaConfig, LlamaForCausalLM  # noqa: E402
 from exported_graph import opened  # noqa: E402
 from golden import FLOAT32, Golden  # noqa: E402
 from uniecg_device.errors import InputError  # noqa: E402
-from uniecg_export.families import gem  # noqa: E402
+from uniecg_export.families import gem, parts  # noqa: E402
 from uniecg_export.families.ecg_coca import PREFIX, EcgCocaConfig  # noqa: E402
-from uniecg_export.families.gem import Encoder, GemConfig, config_from, differences, sources, split  # noqa: E402
+from uniecg_export.families.gem import TABLE, Encoder, GemConfig, config_from, differences, sources  # noqa: E402
 from uniecg_runtime.backends.onnx import Graph  # noqa: E402
 
 GOLDEN, COCA = Golden("gem_multimodal"), Golden("ecg_coca")
@@ -35,6 +35,13 @@ SMALL = GemConfig(
 )
 CASES = ("rand", "ecg")
 TOWER = {name.removeprefix(PREFIX): shape for name, shape in COCA.shapes.items()}
+
+
+WHOLE: dict[str, list[str]] = {"missing": [], "unexpected": []}
+
+
+def split(tensors: dict[str, str], tower: dict[str, str] | None = None) -> parts.Parts[str]:
+    return parts.split(tensors, tower, TABLE)
 
 
 def shards(config: GemConfig) -> dict[str, str]:
@@ -55,10 +62,10 @@ def shards(config: GemConfig) -> dict[str, str]:
 def encoder() -> Encoder:
     """The published encoder with the golden weights of tower and projectors."""
     drawn = {f"model.ecg_tower.ecg_tower.{name}": value for name, value in COCA.weights(prefix=False).items()}
-    parts = split(drawn | GOLDEN.weights())
+    held = parts.split(drawn | GOLDEN.weights(), None, TABLE)
     with torch.device("meta"):
-        made = Encoder(config_from(FIELDS, {name: value.shape for name, value in parts.tower.items()}))
-    made.load_state_dict({n: torch.from_numpy(v) for n, v in parts.encoder.items()}, strict=True, assign=True)
+        made = Encoder(config_from(FIELDS, {name: value.shape for name, value in held.tower.items()}))
+    made.load_state_dict({n: torch.from_numpy(v) for n, v in held.encoder.items()}, strict=True, assign=True)
     return made.eval()
 
 
@@ -155,25 +162,24 @@ def test_a_type_that_is_no_word_is_named() -> None:
 
 
 def test_a_whole_checkpoint_is_sorted_with_nothing_left() -> None:
-    parts = split(shards(SMALL))
-    assert differences(parts, SMALL) == ([], [])
-    assert parts.encoder["ecg_tower.conv1.weight"] == "model.ecg_tower.ecg_tower.conv1.weight"
-    assert parts.encoder["ecg_projector.4.bias"] == "model.ecg_projector.4.bias"
-    assert parts.language_model["model.norm.weight"] == "model.norm.weight"
-    assert list(parts.vision_tower) == ["vision_model.embeddings.class_embedding"]
-    assert list(parts.image_newline) == ["image_newline"]
+    held = split(shards(SMALL))
+    assert differences(held, SMALL) == WHOLE
+    assert held.encoder["ecg_tower.conv1.weight"] == "model.ecg_tower.ecg_tower.conv1.weight"
+    assert held.encoder["ecg_projector.4.bias"] == "model.ecg_projector.4.bias"
+    assert held.language_model["model.norm.weight"] == "model.norm.weight"
+    assert list(held.vision_tower) == ["vision_model.embeddings.class_embedding"]
+    assert list(held.image_newline) == ["image_newline"]
 
 
 def test_a_tower_from_its_own_file_is_the_same_tower() -> None:
     whole = shards(SMALL)
     inside = "model.ecg_tower.ecg_tower."
-    own = {name.replace(inside, PREFIX): name for name in whole if name.startswith(inside)} | {"module.text.x": "text"}
+    own = {name.removeprefix(inside): name for name in whole if name.startswith(inside)}
     bare = {name: name for name in whole if not name.startswith(inside)}
-    parts = split(bare, own)
-    assert parts.tower == split(whole).tower
-    assert parts.aside == {"module.text.x": "text"}
-    assert differences(parts, SMALL) == ([], [])
-    assert differences(split(bare), SMALL)[0][0] == "ecg_tower.class_embedding"
+    held = split(bare, own)
+    assert held.tower == split(whole).tower
+    assert differences(held, SMALL) == WHOLE
+    assert differences(split(bare), SMALL)["missing"][0] == "ecg_tower.class_embedding"
     with pytest.raises(InputError, match="one ECG tower"):
         split(whole, own)
 
@@ -182,13 +188,13 @@ def test_what_is_missing_and_what_is_unexpected_is_listed() -> None:
     whole = shards(SMALL)
     del whole["model.mm_projector.2.bias"], whole["model.layers.1.mlp.up_proj.weight"], whole["lm_head.weight"]
     whole |= dict.fromkeys(("model.layers.2.mlp.up_proj.weight", "model.ecg_projector.6.bias", "model.extra"), "x")
-    missing, unexpected = differences(split(whole), SMALL)
+    missing, unexpected = differences(split(whole), SMALL).values()
     assert missing == ["mm_projector.2.bias", "model.layers.1.mlp.up_proj.weight", "lm_head.weight"]
     assert unexpected == ["ecg_projector.6.bias", "model.layers.2.mlp.up_proj.weight", "model.extra"]
 
 
 def test_tied_embeddings_need_no_head_and_may_have_one() -> None:
     tied, whole = replace(SMALL, tie_word_embeddings=True), shards(SMALL)
-    assert differences(split(whole), tied) == ([], [])
+    assert differences(split(whole), tied) == WHOLE
     del whole["lm_head.weight"]
-    assert differences(split(whole), tied) == ([], [])
+    assert differences(split(whole), tied) == WHOLE

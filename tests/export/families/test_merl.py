@@ -21,8 +21,8 @@ from uniecg_export.families.merl import (
     MerlConfig,
     ProjectedMerl,
     ProjectionConfig,
-    build,
     config_from,
+    make,
     sources,
     unpack,
 )
@@ -72,7 +72,7 @@ def shapes_of(tensors: dict[str, Tensor]) -> dict[str, tuple[int, ...]]:
 def load(state: dict[str, Tensor]) -> Merl:
     tensors = unpack(state)
     with torch.device("meta"):
-        made = build(config_from(shapes_of(tensors)))
+        made = make(config_from(shapes_of(tensors)))
     made.load_state_dict(tensors, strict=True, assign=True)
     return made.eval()
 
@@ -100,7 +100,7 @@ def test_names_and_shapes_are_the_published_ones(golden: Golden) -> None:
     config = config_from(golden.shapes)
     assert config == PUBLISHED[golden.name]
     with torch.device("meta"):
-        held = build(config).state_dict()
+        held = make(config).state_dict()
     assert shapes_of(held) == golden.shapes
 
 
@@ -149,7 +149,7 @@ def test_the_encoder_s_file_gives_a_graph_of_features_alone(
 @pytest.mark.parametrize("kind", SMALL)
 def test_a_changed_geometry_is_read_from_the_shapes(kind: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    small = build(SMALL[kind]).eval()
+    small = make(SMALL[kind]).eval()
     assert config_from(shapes_of(small.state_dict())) == SMALL[kind]
     (source,) = sources(small)
     graph = export(small, tmp_path / "small.onnx")
@@ -195,7 +195,7 @@ def test_what_this_code_does_not_build_is_refused(kind: str, name: str, shape: t
 
 def small_shapes(kind: str) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
-        return shapes_of(build(SMALL[kind]).state_dict())
+        return shapes_of(make(SMALL[kind]).state_dict())
 
 
 def test_three_kinds_of_file_are_unpacked_to_one_set_of_names() -> None:

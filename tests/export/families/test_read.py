@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from uniecg_device.parametric import ParametricEcg, simulate  # noqa: E402
 from uniecg_device.signals import LEADS, Recording  # noqa: E402
 from uniecg_export.bundle import export_checkpoint  # noqa: E402
 from uniecg_export.checkpoint import read_checkpoint  # noqa: E402
-from uniecg_export.families import ecg_coca, ecg_fm, ecgfounder  # noqa: E402
+from uniecg_export.families import ecg_coca, ecg_fm, ecgfounder, merl  # noqa: E402
 from uniecg_export.families.diffusets_unet import UNet, UNetConfig  # noqa: E402
 from uniecg_export.families.diffusets_vae import Decoder, VaeConfig  # noqa: E402
 from uniecg_runtime.assistant import Assistant  # noqa: E402
@@ -183,6 +184,42 @@ def test_a_damaged_file_is_one_clear_error(tmp_path: Path, content: bytes) -> No
     path.write_bytes(content)
     with pytest.raises(InputError, match="expected"):
         read_checkpoint(path, "ecg_fm")
+
+
+HUGE: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "ecg_coca": (lambda: ecg_coca.EcgTower(replace(COCA, width=1 << 22)), "module.ecg."),
+    "ecgfounder": (lambda: ecgfounder.EcgFounder(replace(FOUNDER, labels=1 << 40)), ""),
+    "merl": (lambda: merl.make(merl.MerlConfig(projection=merl.ProjectionConfig(hidden=1 << 40))), ""),
+    "ecg_fm": (lambda: ecg_fm.EcgFm(replace(FM, feed_forward=1 << 40)), ""),
+}
+
+
+@pytest.mark.parametrize("family", HUGE)
+def test_a_small_file_that_claims_a_huge_model_takes_no_memory(tmp_path: Path, family: str) -> None:
+    make, prefix = HUGE[family]
+    with torch.device("meta"):
+        state = make().state_dict()
+    ones = {kind: torch.ones((), dtype=kind) for kind in (torch.float32, torch.int64)}
+    path = tmp_path / "small.pt"
+    torch.save({prefix + name: ones[t.dtype].expand(t.shape) for name, t in state.items()}, path)
+    with pytest.raises(InputError, match=r"bytes of tensors in .*small\.pt"):
+        read_checkpoint(path, family)
+
+
+@pytest.mark.parametrize("change", ["groups", "time"])
+def test_a_generator_of_a_geometry_that_cannot_be_is_one_clear_error(tmp_path: Path, change: str) -> None:
+    with torch.device("meta"):
+        unet, decoder = UNet(UNetConfig(text_width=24)).state_dict(), Decoder(VaeConfig()).state_dict()
+    if change == "groups":  # what is normalised in 32 groups
+        decoder = {name: torch.empty(100, *t.shape[1:]) if len(t.shape) == 3 else t for name, t in decoder.items()}
+    else:
+        unet |= {name: t[:, :2] for name, t in unet.items() if name.endswith("time_emb.fc1.weight")}
+    for state in (unet, decoder):
+        state |= {name: torch.zeros(1).expand(t.shape) for name, t in state.items()}
+    torch.save(unet, tmp_path / "unet_all.pth")
+    torch.save({"encoder": {}, "decoder": decoder}, tmp_path / "vae_model.pth")
+    with pytest.raises(InputError, match="expected a geometry"):
+        read_checkpoint(tmp_path, "diffusets")
 
 
 @pytest.mark.parametrize("text", ["one\ntwo\n", "a\nb\nb\n", "a\t2\nb\nc\n", "a\tx\nb\nc\n"])

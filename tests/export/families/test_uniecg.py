@@ -25,7 +25,7 @@ from uniecg_export.families.uniecg import (  # noqa: E402
     config_from,
     differences,
     sources,
-    split,
+    table,
     token_id,
 )
 
@@ -155,14 +155,12 @@ def test_a_whole_checkpoint_is_sorted_with_nothing_left(prefix: str) -> None:
         *parts.language_model_names(2, parts.LLAMA_LAYER),
         *(prefix + name for name in alignment(config).state_dict()),
     ]
-    sorted_ = split(config, dict.fromkeys(names, 0))
-    assert differences(sorted_, config) == ([], [])
+    sorted_ = parts.split(dict.fromkeys(names, 0), None, table(prefix))
+    assert differences(sorted_, config) == {"missing": [], "unexpected": []}
     assert list(sorted_.alignment) == ["0.weight", "0.bias", "2.weight", "2.bias"]
     names.remove(f"{prefix}2.bias")
-    assert differences(split(config, dict.fromkeys([*names, f"{prefix}4.bias"], 0)), config) == (
-        [f"{prefix}2.bias"],
-        [f"{prefix}4.bias"],
-    )
+    sorted_ = parts.split(dict.fromkeys([*names, f"{prefix}4.bias"], 0), None, table(prefix))
+    assert differences(sorted_, config) == {"missing": [f"{prefix}2.bias"], "unexpected": [f"{prefix}4.bias"]}
 
 
 def test_the_token_must_be_known_to_tokenizer_and_model() -> None:
