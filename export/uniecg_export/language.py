@@ -120,11 +120,7 @@ def read_tokenizers(folder: Path, size: int) -> tuple[Tokenizer, Vocabulary]:
     size: rows of the model's embedding. Raises InputError for one that llama.cpp could not follow.
     """
     vocabulary = read_vocabulary(folder, size)
-    path = folder / "tokenizer.json"
-    try:
-        tokenizer = Tokenizer.from_file(str(path)) if path.is_file() else _from_pieces(vocabulary)
-    except Exception as error:  # the library raises Exception itself
-        raise InputError(f"expected a tokenizer in {path}, could not read it ({error}); fetch it again.") from None
+    tokenizer = open_tokenizer(folder / "tokenizer.json", vocabulary)
     for i, kind in enumerate(vocabulary.types):  # those that lie in a file of their own
         token = vocabulary.tokens[i]
         if kind in (TokenType.CONTROL, TokenType.USER_DEFINED) and tokenizer.token_to_id(token) is None:
@@ -134,6 +130,14 @@ def read_tokenizers(folder: Path, size: int) -> tuple[Tokenizer, Vocabulary]:
                     f"expected {token!r} as token {i} in {folder}, its place is taken; mend the tokenizer."
                 )
     return tokenizer, vocabulary
+
+
+def open_tokenizer(path: Path, vocabulary: Vocabulary) -> Tokenizer:
+    """tokenizer.json as the library `tokenizers` runs it, or where there is none, `vocabulary`. Raises InputError."""
+    try:
+        return Tokenizer.from_file(str(path)) if path.is_file() else _from_pieces(vocabulary)
+    except Exception as error:  # the library raises Exception itself
+        raise InputError(f"expected a tokenizer in {path}, could not read it ({error}); fetch it again.") from None
 
 
 def _from_pieces(vocabulary: Vocabulary) -> Tokenizer:

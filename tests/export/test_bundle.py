@@ -391,6 +391,14 @@ def test_a_tokenizer_without_the_prompts_special_tokens_is_refused(copied: Path)
         read_checkpoint(copied)
 
 
+def test_a_tokenizer_that_its_own_library_refuses_is_one_clear_error(copied: Path) -> None:
+    held = json.loads((copied / "tokenizer.json").read_text(encoding="utf-8"))
+    held["post_processor"] = {"type": "Unheard-of"}
+    (copied / "tokenizer.json").write_text(json.dumps(held), encoding="utf-8")
+    with pytest.raises(InputError, match=r"expected a tokenizer in .*tokenizer\.json"):
+        read_checkpoint(copied)
+
+
 def test_what_was_read_is_in_float32_and_ready_to_run(checkpoint: Path) -> None:
     language = read_checkpoint(checkpoint).language
     assert language is not None

@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 from safetensors import SafetensorError, safe_open
-from tokenizers import Tokenizer
 
 from uniecg_device.errors import InputError
 from uniecg_export.exportable import Exportable
@@ -16,7 +15,7 @@ from uniecg_export.families.uniecg_nano_prompt import preprocessing, prompt_and_
 from uniecg_export.families.uniecg_nano_roles import sources
 from uniecg_export.gguf_writer import Vocabulary, read_tokenizer
 from uniecg_export.hf_language_model import CONFIG_BYTES, read_json
-from uniecg_export.language import Language
+from uniecg_export.language import Language, open_tokenizer
 from uniecg_export.weights import PICKLES, compare, skeleton, some
 from uniecg_runtime import manifest
 
@@ -48,7 +47,7 @@ def read(folder: Path) -> Exportable:
     special = {prompt.end_token, generation.token or "", statements.yes_token, statements.no_token}
     _check_special(folder, vocabulary, special | {item.token for item in statements.items})
     model = load_checkpoint(folder)
-    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer = open_tokenizer(folder / "tokenizer.json", vocabulary)
     roles = ("encoder", "language_model", "condition", "denoiser", "decoder")
     return Exportable(
         family="uniecg_nano",
