@@ -16,6 +16,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from uniecg_device.errors import InputError
 from uniecg_export.exportable import Exportable
 from uniecg_export.gates import decide
 from uniecg_export.language import Forward, InLlama, Language
@@ -79,6 +80,11 @@ def _language_parity(read: Exportable, language: Language, path: Path) -> list[G
     soft_tokens = _soft_tokens(read, np.random.default_rng(1))
     found = InLlama(path, context)
     most = context - (0 if soft_tokens is None else len(soft_tokens))
+    if most < 1:
+        raise InputError(
+            f"expected a context of more than the {context - most} soft tokens of a signal, found one of {context}; "
+            f"export a checkpoint whose context or sliding window is longer."
+        )
     texts = passages(language.tokenizer, len(language.vocabulary.tokens), most)
     parity = language_model_parity(language.reference(path, context), found, texts, soft_tokens)
     return [tokenizer_parity(language.tokenizer, language.vocabulary, found.model), *parity]

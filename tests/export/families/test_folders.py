@@ -292,6 +292,12 @@ def test_a_config_that_does_not_belong_to_the_weights_is_one_clear_error(
         read_checkpoint(changed(gem_checkpoint, tmp_path / "bad", fields), "gem")
 
 
+def test_a_context_that_soft_tokens_fill_is_one_clear_error(gem_checkpoint: Path, tmp_path: Path) -> None:
+    folder = changed(gem_checkpoint, tmp_path / "short", {"model_type": "llava_mistral", "sliding_window": 64})
+    with pytest.raises(InputError, match="more than the 101 soft tokens of a signal, found one of 64"):
+        export_checkpoint(folder, tmp_path / "bundle", family="gem")
+
+
 def test_a_shard_that_is_damaged_or_no_float_is_one_clear_error(gem_checkpoint: Path, tmp_path: Path) -> None:
     whole = {"model.ecg_projector.bias": torch.ones(40, dtype=torch.int8)}
     folder = changed(gem_checkpoint, tmp_path / "whole", {}, lambda held: held.update(whole))
