@@ -10,6 +10,7 @@ import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -20,7 +21,8 @@ from uniecg_device.errors import InputError
 Spaces = Literal["none", "each", "first", "always"]
 
 BYTE: Final = re.compile(r"<0x[0-9A-F]{2}>")
-MODEL_BYTES: Final = 128 << 20
+MODEL_BYTES: Final = 16 << 20
+MOST_PIECES: Final = 1 << 19
 LONGEST_PIECE: Final = 512  # characters
 UNKNOWN_TO_LLAMA_CPP: Final = ("dropout", "continuing_subword_prefix", "end_of_word_suffix")
 
@@ -42,9 +44,11 @@ def read_model(path: Path) -> Pieces:
     Raises InputError for a model that llama.cpp would not follow, ValueError or another of its kind for damaged bytes.
     """
     data = path.read_bytes() if path.stat().st_size <= MODEL_BYTES else b""
-    parts = [(field, value) for field, value in _fields(data) if field in (1, 2, 3)]
-    pieces = [dict(_fields(value)) for field, value in parts if field == 1]
-    trainer, normalizer = (dict(_fields(b"".join(v for f, v in parts if f == field))) for field in (2, 3))
+    parts = [*islice(((field, value) for field, value in _fields(data) if field in (1, 2, 3)), MOST_PIECES + 1)]
+    if len(parts) > MOST_PIECES:
+        raise ValueError(f"more than {MOST_PIECES} pieces")
+    pieces = [_message(value) for field, value in parts if field == 1]
+    trainer, normalizer = (_message(b"".join(v for f, v in parts if f == field)) for field in (2, 3))
     refuse(
         path,
         {
@@ -129,6 +133,11 @@ def _groups(merges: Iterable[tuple[str, ...]]) -> list[set[str]]:
 def _check_lengths(texts: Iterable[str]) -> None:
     if max(map(len, texts), default=0) > LONGEST_PIECE:
         raise ValueError(f"a piece is longer than {LONGEST_PIECE} characters")
+
+
+def _message(data: bytes) -> dict[int, Any]:
+    """Fields by number; there are none of SentencePiece's above 63, however many a file names."""
+    return {field: value for field, value in _fields(data) if field < 64}
 
 
 def _fields(data: bytes) -> Iterator[tuple[int, Any]]:

@@ -29,6 +29,7 @@ from made_tokenizers import (
 from uniecg_device.errors import InputError
 from uniecg_export.gguf_vocabulary import Vocabulary, prepare_text, read_vocabulary
 from uniecg_export.gguf_writer import write_gguf
+from uniecg_export.sentencepiece_model import MOST_PIECES
 from uniecg_runtime.backends.llama import LanguageModel
 
 KINDS = ("qwen2", "llama-bpe", "smaug-bpe", "gpt-2", "smollm")
@@ -266,6 +267,12 @@ def test_a_folder_without_a_tokenizer_is_refused(tmp_path: Path) -> None:
 def test_scores_that_are_no_numbers_are_an_input_error(scores: dict[str, float], tmp_path: Path) -> None:
     (tmp_path / "tokenizer.model").write_bytes(sentencepiece_model({**scores, "xyz": float("nan")}))
     with pytest.raises(InputError, match="no number"):
+        read_vocabulary(tmp_path, SIZE)
+
+
+def test_a_model_of_more_pieces_than_any_is_refused_before_they_are_read(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(b"\x0a\x00" * (MOST_PIECES + 1))
+    with pytest.raises(InputError, match=f"more than {MOST_PIECES} pieces"):
         read_vocabulary(tmp_path, SIZE)
 
 
