@@ -29,7 +29,6 @@ from uniecg_runtime.engines import (
     find_gpu,
     plan_precision,
     plan_to_write,
-    replace_file,
     write_plan,
 )
 from uniecg_runtime.machine import meminfo
@@ -107,33 +106,28 @@ def build_plan(
     precision: Precision = "fp32",
     flavour: Flavour | None = None,
     progress: Progress | None = None,
-    workspace: int = WORKSPACE,
-    timing_cache: Path | None = None,
 ) -> Built:
     """Build the plan of `onnx`, a single file of fixed shapes, and write it to `out` with its key beside it.
 
     sms: architectures as 10 x major + minor, by default that of the GPU here. precision: what the graph computes in.
     progress: called at every step of every phase, from TensorRT's threads; what it raises stops the build and is
-    raised here. workspace: bytes. timing_cache: a file of measured kernels that makes the next build quicker, read and
-    written; for `tensorrt` alone.
+    raised here.
     Raises InputError for a graph or option that TensorRT refuses, BackendError for a machine that cannot build.
     """
     begin = time.perf_counter()
     api = find_tensorrt(flavour)
     data = _read_onnx(onnx)
     gpu, sms = _target(api, sms)
-    if timing_cache is not None and api.flavour == "tensorrt_rtx":
-        raise InputError("expected no timing cache, for TensorRT for RTX measures no kernels; leave it out.")
-    check_memory(len(data), workspace, api.flavour)
+    check_memory(len(data), api.flavour)
     flags = builder_flags(api.flavour, precision)
     key = PlanKey(hashlib.sha256(data).hexdigest(), api.flavour, api.version, gpu, sms, precision, flags)
     api.log.messages.clear()
-    plan = _build(api, data, key, onnx.name, progress, workspace, timing_cache)
+    plan = _build(api, data, key, onnx.name, progress)
     record = write_plan(out, memoryview(plan), key)
     return Built(out, key, record.size, time.perf_counter() - begin, api.warnings())
 
 
-def check_memory(onnx_bytes: int, workspace: int, flavour: Flavour) -> None:
+def check_memory(onnx_bytes: int, flavour: Flavour) -> None:
     """Raises BackendError where building a plan of so large a graph could exhaust this machine's memory.
 
     Measured with TensorRT for RTX 1.7: 240 MiB for a small graph, and beyond that 3.8 bytes for each byte of a graph of
@@ -142,7 +136,7 @@ def check_memory(onnx_bytes: int, workspace: int, flavour: Flavour) -> None:
     memory. TensorRT itself, whose libraries and CUDA context are larger, was not measured.
     """
     available = meminfo("MemAvailable")
-    needed = MEMORY_BASE[flavour] + MEMORY_PER_BYTE * onnx_bytes + (workspace if flavour == "tensorrt" else 0)
+    needed = MEMORY_BASE[flavour] + MEMORY_PER_BYTE * onnx_bytes + (WORKSPACE if flavour == "tensorrt" else 0)
     if available is not None and available < needed:
         raise BackendError(
             f"expected {needed >> 20} MiB of free memory to build a plan of a graph of {onnx_bytes >> 20} MiB, found "
@@ -185,37 +179,25 @@ def _target(api: TensorRt, sms: tuple[int, ...]) -> tuple[str, tuple[int, ...]]:
     return AHEAD_OF_TIME, wanted
 
 
-def _build(
-    api: TensorRt,
-    data: bytes,
-    key: PlanKey,
-    name: str,
-    progress: Progress | None,
-    workspace: int,
-    timing_cache: Path | None,
-) -> Any:
+def _build(api: TensorRt, data: bytes, key: PlanKey, name: str, progress: Progress | None) -> Any:
     """The plan's bytes, in TensorRT's own memory."""
     builder = api.module.Builder(api.log)
     network = builder.create_network(1 << int(api.module.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = api.module.OnnxParser(network, api.log)
     _parse(parser, network, data, name)
     _check_precision(network, key.precision, name)
-    config = _configure(api, builder, key, workspace)
+    config = _configure(api, builder, key)
     monitor = _monitor(api, progress)
     config.progress_monitor = monitor
-    if timing_cache is not None:
-        _read_timing_cache(config, timing_cache)
     plan = builder.build_serialized_network(network, config)
     del parser  # not before: it holds the weights
     if monitor.raised is not None:
         raise monitor.raised
     if plan is None:
         raise BackendError(
-            f"expected TensorRT to build a plan of {name}, it gave up ({api.reason()}); give it more memory or "
-            f"workspace, or report this with the file."
+            f"expected TensorRT to build a plan of {name}, it gave up ({api.reason()}); free memory, or report this "
+            f"with the file."
         )
-    if timing_cache is not None:
-        replace_file(timing_cache, memoryview(config.get_timing_cache().serialize()))
     return plan
 
 
@@ -258,9 +240,9 @@ def _check_precision(network: Any, precision: Precision, name: str) -> None:
         )
 
 
-def _configure(api: TensorRt, builder: Any, key: PlanKey, workspace: int) -> Any:
+def _configure(api: TensorRt, builder: Any, key: PlanKey) -> Any:
     module, config = api.module, builder.create_builder_config()
-    config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, workspace)
+    config.set_memory_pool_limit(module.MemoryPoolType.WORKSPACE, WORKSPACE)
     config.clear_flag(module.BuilderFlag.TF32)  # set by default
     for flag in key.flags:
         config.set_flag(getattr(module.BuilderFlag, flag))
@@ -306,13 +288,6 @@ def _monitor(api: TensorRt, progress: Progress | None) -> Any:
                     self.raised = error
 
     return Monitor()
-
-
-def _read_timing_cache(config: Any, path: Path) -> None:
-    """Begin with the kernels measured before, or none where they were measured on another GPU or release."""
-    kept = path.read_bytes() if path.is_file() else b""
-    if not kept or not config.set_timing_cache(config.create_timing_cache(kept), False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)
 
 
 def _list(values: object) -> str:
