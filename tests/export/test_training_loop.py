@@ -100,7 +100,7 @@ def test_training_lowers_the_loss_and_logs_it_every_50_steps(tmp_path: Path) -> 
     lines = [json.loads(line) for line in (tmp_path / "stage.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [50, 100]
     assert lines[1]["fit"] < 0.8 * lines[0]["fit"]
-    assert not (tmp_path / "stage.half").exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"stage.pt", "stage.jsonl"}
 
 
 def test_averaged_weights_are_not_the_last_ones(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import pytest
 pytest.importorskip("torch", reason="needs the extra `export`")
 pytest.importorskip("wfdb", reason="needs the extra `files`")
 
+from uniecg_device.errors import InputError
 from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.signals import LEADS, Recording
 from uniecg_export.families.uniecg_nano import NanoConfig
@@ -106,6 +108,23 @@ def test_a_second_call_reads_the_cache_and_finds_the_same(data: Path, tmp_path: 
     for a, b in zip(first.measurements, again.measurements, strict=True):
         assert (a.values, a.findings) == (b.values, b.findings)
         np.testing.assert_array_equal(a.beats, b.beats)
+
+
+def test_a_killed_run_leaves_no_half_cache_and_a_cache_of_another_count_is_not_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(file: IO[bytes], **arrays: object) -> None:
+        file.write(b"half")
+        raise KeyboardInterrupt
+
+    cache = tmp_path / "simulated.npz"
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(np, "savez", killed)
+        load_simulated(2, cache, CONFIG)
+    assert not list(tmp_path.iterdir())
+    assert len(load_simulated(2, cache, CONFIG).names) == 2
+    with pytest.raises(InputError, match=r"expected 3 simulated records in .*, found 2"):
+        load_simulated(3, cache, CONFIG)
 
 
 def test_choosing_records_keeps_their_parts_together(data: Path, tmp_path: Path) -> None:

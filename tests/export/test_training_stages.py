@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="needs the extra `export`")
 
+from uniecg_device.errors import InputError  # noqa: E402
 from uniecg_export.families.uniecg_nano import NanoConfig, UniEcgNano, load_checkpoint, save_checkpoint  # noqa: E402
+from uniecg_export.training import __main__  # noqa: E402
 from uniecg_export.training.encoder import pretrain_encoder  # noqa: E402
 from uniecg_export.training.generator import strips, train_autoencoder, train_flow  # noqa: E402
 from uniecg_export.training.labels import NAMES  # noqa: E402
@@ -71,6 +74,11 @@ def test_the_stages_run_in_order_and_leave_a_checkpoint(records: Records, writer
     stages = ("1-encoder", "2-autoencoder", "3-flow", "4-interpretation", "5-alignment")
     assert sorted(path.stem for path in tmp_path.glob("*.pt")) == list(stages)
     save_checkpoint(model, tmp_path / "checkpoint")
+    for name, part in (("1-encoder", "encoder"), ("4-interpretation", "language_model"), ("3-flow", "denoiser")):
+        later = UniEcgNano(TINY)
+        __main__._restore(later, tmp_path, name)
+        left = torch.load(tmp_path / f"{name}.pt", weights_only=True)["modules"][part]
+        assert all(torch.equal(value, left[key]) for key, value in getattr(later, part).state_dict().items())
     read = load_checkpoint(tmp_path / "checkpoint")
     assert read.config == TINY
     held = records.where(records.fold == 9)
@@ -79,3 +87,41 @@ def test_the_stages_run_in_order_and_leave_a_checkpoint(records: Records, writer
     assert bool(((probabilities > 0) & (probabilities < 1)).all())
     model.eval().float()
     np.testing.assert_allclose(statement_probabilities(model, writer, held), probabilities, atol=0.02)
+
+
+@pytest.fixture
+def recipe(records: Records, writer: Writer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """The command on the tiny model, with no data to read and no stage but its first step."""
+    monkeypatch.setattr(__main__, "NanoConfig", lambda **_: TINY)
+    monkeypatch.setattr(__main__, "load_records", lambda *_: records)
+    monkeypatch.setattr(__main__, "load_simulated", lambda *_: records)
+    monkeypatch.setattr(__main__, "_tokenizer", lambda *_: writer.tokenizer)
+
+    def run(*words: str) -> None:
+        monkeypatch.setattr("sys.argv", ["training", "--work", str(tmp_path), "--threads", "1", *words])
+        with torch.random.fork_rng():
+            __main__.main()
+
+    return run
+
+
+def test_interpretation_alone_begins_with_the_encoder_of_the_stage_before(
+    recipe: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(InputError, match=r"1-encoder\.pt, found nothing; run it first"):
+        recipe("--only", "interpretation")
+    made = UniEcgNano(TINY).encoder
+    modules = {"encoder": made.state_dict(), "head": torch.nn.Linear(2, 2).state_dict()}
+    torch.save({"modules": modules}, tmp_path / "1-encoder.pt")
+    given: list[UniEcgNano] = []
+    monkeypatch.setattr(__main__, "train_interpretation", lambda model, *_: given.append(model))
+    recipe("--only", "interpretation")
+    assert all(torch.equal(value, made.state_dict()[key]) for key, value in given[0].encoder.state_dict().items())
+
+
+def test_a_stage_that_there_is_none_of_is_refused(
+    recipe: Callable[..., None], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        recipe("--only", "encoder,interpretaton")
+    assert "found interpretaton" in capsys.readouterr().err

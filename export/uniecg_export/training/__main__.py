@@ -15,12 +15,13 @@ from random import Random
 import torch
 from tokenizers import Tokenizer
 
+from uniecg_device.errors import InputError
 from uniecg_export.families.uniecg_nano import NanoConfig, UniEcgNano, save_checkpoint
 from uniecg_export.training.dialogues import about_record, to_draw, without_record
 from uniecg_export.training.encoder import pretrain_encoder
 from uniecg_export.training.generator import set_latent_scale, strips, train_autoencoder, train_flow
 from uniecg_export.training.labels import NAMES
-from uniecg_export.training.loop import device
+from uniecg_export.training.loop import beside, device
 from uniecg_export.training.records import Records, load_records, load_simulated
 from uniecg_export.training.sequences import Writer, train_tokenizer
 from uniecg_export.training.stages import train_alignment, train_interpretation
@@ -41,11 +42,11 @@ def main() -> None:
     writer = Writer(_tokenizer(options.work / "tokenizer.json", records, config), config)
     torch.manual_seed(0)
     model = UniEcgNano(config).to(device())
-    chosen = STAGES if options.only is None else tuple(options.only.split(","))
-    work = options.work
+    chosen, work = options.only, options.work
     if "encoder" in chosen:
         pretrain_encoder(model.encoder, config, records, simulated, work, options.encoder_steps)
     if "interpretation" in chosen:
+        _restore(model, work, "1-encoder")
         train_interpretation(model, writer, records, simulated, work, options.interpretation_steps, options.seconds)
     if "autoencoder" in chosen or "flow" in chosen:
         data = strips(records, simulated, config)
@@ -65,12 +66,15 @@ def main() -> None:
 
 
 def _restore(model: UniEcgNano, work: Path, stage: str) -> None:
-    """Load a finished stage's modules into the model."""
-    parts = {"combine": model.condition.combine, "align": model.condition.align}
-    state = torch.load(work / f"{stage}.pt", map_location=device(), weights_only=True)
+    """Load an earlier stage's modules into the model. Raises InputError where that stage was never run."""
+    path = work / f"{stage}.pt"
+    if not path.is_file():
+        raise InputError(f"expected what the stage {stage} made at {path}, found nothing; run it first.")
+    parts = {**dict(model.named_children()), "combine": model.condition.combine, "align": model.condition.align}
+    state = torch.load(path, map_location=device(), weights_only=True)
     for name, weights in state["modules"].items():
-        module = parts.get(name) or getattr(model, name)
-        module.load_state_dict(weights)
+        if name in parts:  # the head that trained the encoder is not
+            parts[name].load_state_dict(weights)
 
 
 def _tokenizer(path: Path, records: Records, config: NanoConfig) -> Tokenizer:
@@ -82,8 +86,17 @@ def _tokenizer(path: Path, records: Records, config: NanoConfig) -> Tokenizer:
             turns = [about_record(rng, records, rng.choice(train), rng.choice(("interpret", "question", "measure")))]
             turns += [without_record(rng), to_draw(rng, [list(NAMES)], None, "")[0]]
             corpus += [text for turn in turns for text in (turn.question, turn.measurements, turn.answer)]
-        train_tokenizer(corpus, config.vocabulary).save(str(path))
+        with beside(path) as half:
+            train_tokenizer(corpus, config.vocabulary).save(str(half))
     return Tokenizer.from_file(str(path))
+
+
+def _stages(text: str) -> tuple[str, ...]:
+    """Names between commas. Raises argparse's own error for one that is no stage."""
+    chosen = tuple(text.split(","))
+    if unknown := [stage for stage in chosen if stage not in STAGES]:
+        raise argparse.ArgumentTypeError(f"expected some of {','.join(STAGES)}, found {','.join(unknown)}")
+    return chosen
 
 
 def _options() -> argparse.Namespace:
@@ -92,7 +105,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--data", type=Path, default=default, help="folder that holds ptbxl/ and its neighbours")
     parser.add_argument("--work", type=Path, default=Path("work/training"), help="logs, caches and resumable state")
     parser.add_argument("--out", type=Path, default=Path("checkpoints/uniecg-nano"))
-    parser.add_argument("--only", help=f"comma-separated stages of: {', '.join(STAGES)}")
+    parser.add_argument("--only", type=_stages, default=STAGES, help=f"comma-separated stages of: {', '.join(STAGES)}")
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seconds", type=float, default=float("inf"), help="time limit of each long stage")
     parser.add_argument("--simulated", type=int, default=3000, help="simulated records")

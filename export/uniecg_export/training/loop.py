@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import torch
@@ -116,6 +118,20 @@ def _blend(mean: dict[str, Tensor], now: Mapping[str, Tensor], keep: float) -> N
             mean[name].copy_(tensor)
 
 
+@contextlib.contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """A file to write that takes the place of `path` when the block ends: a killed run never leaves half of one there.
+
+    Each process has its own, for two may begin at once.
+    """
+    half = path.with_name(f"{path.name}.{os.getpid()}.half")
+    try:
+        yield half
+        half.replace(path)
+    finally:
+        half.unlink(missing_ok=True)
+
+
 def _save(
     path: Path,
     modules: Mapping[str, nn.Module],
@@ -125,8 +141,6 @@ def _save(
     spent: float,
     finished: bool,
 ) -> None:
-    """Write beside, then rename: a killed run never leaves half a file."""
-    half = path.with_suffix(".half")
     state = {
         "modules": {key: module.state_dict() for key, module in modules.items()},
         "optimizer": optimizer.state_dict(),
@@ -135,5 +149,5 @@ def _save(
         "spent": spent,
         "finished": finished,
     }
-    torch.save(state, half)
-    half.replace(path)
+    with beside(path) as half:
+        torch.save(state, half)

@@ -22,6 +22,7 @@ from uniecg_device.signals import LEADS, Recording
 from uniecg_export.families.uniecg_nano import NanoConfig
 from uniecg_export.families.uniecg_nano_prompt import preprocessing
 from uniecg_export.training.labels import NAMES, Annotation, read_annotations
+from uniecg_export.training.loop import beside
 from uniecg_export.training.simulated import simulated_record
 from uniecg_runtime.formats.read import read_recording
 from uniecg_runtime.signal.measure import Measurements, Value, measure
@@ -66,9 +67,17 @@ def load_records(data: Path, cache: Path, config: NanoConfig) -> Records:
 
 
 def load_simulated(count: int, cache: Path, config: NanoConfig) -> Records:
-    """`count` simulated records, through the same preprocessing; later calls read `cache`."""
+    """`count` simulated records, through the same preprocessing; later calls read `cache`.
+
+    Raises InputError where `cache` holds another number of them.
+    """
     made = (("simulated", *simulated_record(seed)) for seed in range(count))
-    return _cached(lambda: _prepare(made, config), cache)
+    found = _cached(lambda: _prepare(made, config), cache)
+    if len(found.names) != count:
+        raise InputError(
+            f"expected {count} simulated records in {cache}, found {len(found.names)}; ask for as many, or delete it."
+        )
+    return found
 
 
 def draw_weights(groups: Sequence[NDArray[Any]], shares: Sequence[float]) -> NDArray[np.float64]:
@@ -178,7 +187,7 @@ def _save(records: Records, cache: Path) -> None:
     arrays = {k: getattr(records, k) for k in ("signal", "lead_facts", "labels", "known", "fold", "age", "sex")}
     beats = np.array([len(m.beats) for m in records.measurements])
     all_beats = np.concatenate([m.beats for m in records.measurements])
-    with cache.open("wb") as file:
+    with beside(cache) as half, half.open("wb") as file:
         np.savez(
             file,
             names=np.array(records.names),
