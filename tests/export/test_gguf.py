@@ -171,7 +171,10 @@ def change_tokenizer(checkpoint: Path, folder: Path, change: Callable[[dict[str,
 
 
 def test_a_tensor_that_no_llama_has_is_refused_by_name(opened: Opened, tmp_path: Path) -> None:
-    weights, config = {"model.layers.0.self_attn.q_proj.bias": np.zeros(4, np.float32)}, llama_config(opened.model.config)
+    weights, config = (
+        {"model.layers.0.self_attn.q_proj.bias": np.zeros(4, np.float32)},
+        llama_config(opened.model.config),
+    )
     with pytest.raises(InputError, match=r"self_attn\.q_proj\.bias"):
         write_gguf(tmp_path / "model.gguf", weights, config, bytes_vocabulary(), "strange")
 

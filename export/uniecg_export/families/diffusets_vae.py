@@ -30,11 +30,6 @@ class VaeConfig:
     scale: float = 0.18215
     length: int = 128
 
-    @property
-    def samples(self) -> int:
-        """Three halvings lead to a latent of `length`."""
-        return 8 * self.length
-
 
 def config_from(shapes: Shapes) -> VaeConfig:
     """The geometry from the shapes of the 'encoder' or the 'decoder' part. Raises InputError where one is missing."""

@@ -233,19 +233,14 @@ def pool(tokens: Tensor) -> Tensor:
 def unpack(state: Mapping[str, Any]) -> dict[str, Tensor]:
     """Tensors by the fine-tuned checkpoint's names, from what torch.load gives for either checkpoint.
 
-    Both spellings of weight norm are taken. Pretraining's heads are left out (`pretraining_heads` names them); any
-    other entry stays, for the loader to refuse. Raises InputError where these are no tensors by name.
+    Both spellings of weight norm are taken. Pretraining's heads are left out; any other entry stays, for the loader to
+    refuse. Raises InputError where these are no tensors by name.
     """
     tensors = _fine_tuned_names(state)
     for old, new in OLD_SPELLING.items():
         if old in tensors and new not in tensors:
             tensors[new] = tensors.pop(old)
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(PRETRAINING)}
-
-
-def pretraining_heads(state: Mapping[str, Any]) -> tuple[str, ...]:
-    """What `unpack` leaves out, by the names that `unpack` gives. Raises InputError as `unpack` does."""
-    return tuple(name for name in _fine_tuned_names(state) if name.startswith(PRETRAINING))
 
 
 def _fine_tuned_names(state: Mapping[str, Any]) -> dict[str, Tensor]:

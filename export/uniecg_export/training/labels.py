@@ -77,7 +77,6 @@ def _from_tables(folder: Path) -> dict[int, tuple[set[str], int]]:
         for row in _rows(path) if path.exists() else ():
             names, _ = found.setdefault(int(row["ecg_id"]), (set(), int(row["strat_fold"])))
             names |= {SYNONYMS.get(key, key) for key, value in row.items() if key.isupper() and value == "1"}
-            names |= {SYNONYMS[key] for key, value in row.items() if key in SYNONYMS and value == "1"}
     return found
 
 

@@ -7,7 +7,7 @@ answer nor another statement. That is how the runtime asks them, in one batch ov
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -88,7 +88,6 @@ class Batch:
     statement: Tensor
     draw: Tensor
     first: Tensor
-    records: tuple[int | None, ...]
 
 
 class Writer:
@@ -158,8 +157,7 @@ class Writer:
                 draw[row, a - 1 - self.config.ecg_tokens : a - 1] = True
             visible[row, :a, :a] = causal[:a, :a]
             visible[row, a:end, :p] = True
-        records = tuple(t.record for t in turns)
-        return Batch(ids, positions, targets, visible[:, None], statement, draw, first, records)
+        return Batch(ids, positions, targets, visible[:, None], statement, draw, first)
 
 
 def hidden_states(language_model: LlamaForCausalLM, batch: Batch, soft: Tensor | None) -> Tensor:
@@ -179,6 +177,4 @@ def hidden_states(language_model: LlamaForCausalLM, batch: Batch, soft: Tensor |
 
 def to_device(batch: Batch, where: torch.device) -> Batch:
     """The batch's tensors on a device."""
-    names = ("ids", "positions", "targets", "visible", "statement", "draw", "first")
-    moved = {name: getattr(batch, name).to(where) for name in names}
-    return Batch(records=batch.records, **moved)
+    return Batch(**{each.name: getattr(batch, each.name).to(where) for each in fields(Batch)})

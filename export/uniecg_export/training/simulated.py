@@ -23,12 +23,12 @@ ABNORMAL = {
 }
 
 
-def simulated_record(seed: int, rate: float | None = None) -> tuple[Recording, Annotation]:
+def simulated_record(seed: int) -> tuple[Recording, Annotation]:
     """A random parametric ECG and the labels its parameters mean."""
     rng = random.Random(seed)
     labels: set[str] = set()
     fields: dict[str, object] = {"gain": rng.uniform(0.75, 1.25), "pr": rng.uniform(130, 190)}
-    rate = _rhythm(rng, labels, fields, rate)
+    rate = _rhythm(rng, labels, fields)
     if "PACE" not in labels:
         _conduction(rng, labels, fields)
         _infarction(rng, labels, fields)
@@ -51,13 +51,13 @@ def simulated_record(seed: int, rate: float | None = None) -> tuple[Recording, A
     return recording, Annotation(np.array([n in labels for n in NAMES], np.float32), known, 0, None, None)
 
 
-def _rhythm(rng: random.Random, labels: set[str], fields: dict[str, object], rate: float | None) -> float:
+def _rhythm(rng: random.Random, labels: set[str], fields: dict[str, object]) -> float:
     kind = rng.choices(("sinus", "atrial fibrillation", "atrial flutter", "paced"), (70, 16, 7, 7))[0]
     low, high = {"sinus": (38, 170), "atrial fibrillation": (50, 170), "atrial flutter": (65, 150), "paced": (55, 90)}[
         kind
     ]
     fields["rhythm"] = kind
-    rate = rng.uniform(low, high) if rate is None else rate
+    rate = rng.uniform(low, high)
     if kind != "sinus":
         labels.add({"atrial fibrillation": "AFIB", "atrial flutter": "AFLT", "paced": "PACE"}[kind])
         return rate
