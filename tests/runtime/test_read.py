@@ -569,6 +569,17 @@ def test_npy_with_infinities_has_gaps(tmp_path: Path) -> None:
     assert np.isnan(read_recording(tmp_path / "a.npy", fs=500).signal[3, 5])
 
 
+def test_values_beyond_float32_are_gaps(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("I\n1e300\n2\n")
+    np.save(tmp_path / "a.npy", np.array([[1e300, 2.0]]))
+    (tmp_path / "a.dat").write_bytes(struct.pack("<2h", 1, 0))
+    (tmp_path / "a.hea").write_text("a 1 500 2\na.dat 16 1e-300(-1) 16 0 0 0 0 I\n")
+    for name in ("a.csv", "a.npy"):
+        np.testing.assert_array_equal(read_recording(tmp_path / name, fs=500, leads=["I"]).signal, [[np.nan, 2]])
+    with pytest.raises(InputError, match="no valid sample"):
+        read_recording(tmp_path / "a.hea")
+
+
 # Options and paths
 
 

@@ -39,14 +39,15 @@ def read_recording(
     request = Request.checked(fs, units, leads, start, seconds)
     file = _locate(Path(path))
     kind = file.suffix.lower()
-    if kind == ".hea":
-        recording = _read_wfdb(file, request)
-    elif kind == ".edf":
-        recording = _read_edf(file, request)
-    elif kind == ".npy":
-        recording = tables.read_npy(file, request)
-    else:
-        recording = tables.read_csv(file, request)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what float32 cannot hold becomes a gap
+        if kind == ".hea":
+            recording = _read_wfdb(file, request)
+        elif kind == ".edf":
+            recording = _read_edf(file, request)
+        elif kind == ".npy":
+            recording = tables.read_npy(file, request)
+        else:
+            recording = tables.read_csv(file, request)
     return _sound(recording, file.name)
 
 
