@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import warnings
+import zipfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -42,6 +43,7 @@ def read_state(path: Path) -> dict[str, Any]:
     if path.suffix not in PICKLES:
         raise InputError(f"expected a .safetensors, .pt, .pth or .bin file, found {path.name}; give the checkpoint.")
     try:
+        _check_size(path)
         with warnings.catch_warnings():  # an old or odd pickle shows in what it holds
             warnings.simplefilter("ignore")
             state = torch.load(path, map_location="cpu", weights_only=True)
@@ -59,6 +61,14 @@ def read_state(path: Path) -> dict[str, Any]:
     if not isinstance(state, dict):
         raise InputError(f"expected a state_dict in {path}, found {type(state).__name__}; give the published file.")
     return state
+
+
+def _check_size(path: Path) -> None:
+    """Raises ValueError for an archive that holds more than its own size; torch compresses nothing that it saves."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise ValueError("it is compressed")
 
 
 def shapes_of(tensors: Mapping[str, Tensor]) -> dict[str, Shape]:

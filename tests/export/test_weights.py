@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ torch = pytest.importorskip("torch", reason="needs the extra `export`")
 from torch import Tensor, nn  # noqa: E402
 
 from uniecg_device.errors import InputError  # noqa: E402
-from uniecg_export.weights import build  # noqa: E402
+from uniecg_export.weights import build, read_state  # noqa: E402
 
 FILE = Path("published.pt")
 SIDE = 10**7  # of a matrix that no machine holds
@@ -30,6 +31,16 @@ ODD: dict[str, Callable[[], Tensor]] = {
 def test_a_tensor_that_claims_more_than_its_file_holds_is_never_made_whole(name: str) -> None:
     with pytest.raises(InputError, match=r"expected 400000000000000 bytes of tensors in published\.pt"):
         build(lambda: nn.Linear(SIDE, SIDE, bias=False), {"weight": ODD[name]()}, FILE)
+
+
+def test_a_compressed_file_is_never_inflated(tmp_path: Path) -> None:
+    torch.save({"weight": torch.zeros(1 << 16)}, tmp_path / "plain.pt")
+    assert read_state(tmp_path / "plain.pt")["weight"].shape == (1 << 16,)
+    with zipfile.ZipFile(tmp_path / "plain.pt") as plain, zipfile.ZipFile(tmp_path / "small.pt", "w", 8) as small:
+        for entry in plain.namelist():
+            small.writestr(entry, plain.read(entry))
+    with pytest.raises(InputError, match="it is compressed"):
+        read_state(tmp_path / "small.pt")
 
 
 def test_tensors_may_share_what_the_file_holds() -> None:
