@@ -116,9 +116,9 @@ class HfLanguageModel:
 
 def read_json(path: Path, most: int) -> dict[str, Any]:
     """Read a JSON object of at most `most` bytes, out of a file and no device or pipe. Raises InputError."""
-    if not path.is_file():
-        raise InputError(f"expected a file at {path}, found none; fetch it again.")
     try:
+        if not path.is_file():
+            raise InputError(f"expected a file at {path}, found none; fetch it again.")
         with path.open("rb") as file:
             data = file.read(most + 1)
         if len(data) > most:
