@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Meta
 
 from uniecg_device.errors import BackendError
-from uniecg_runtime.files import replace_file as replace_file
+from uniecg_runtime.files import replace_file
 from uniecg_runtime.manifest import Artifact, Count, Plain, Role, Sha256
 
 Flavour = Literal["tensorrt", "tensorrt_rtx"]

@@ -37,8 +37,8 @@ from uniecg_runtime.engines import (
     plan_to_read,
     read_key,
     read_plan,
-    replace_file,
 )
+from uniecg_runtime.files import replace_file
 from uniecg_runtime.manifest import Artifact, Role, Tensor
 
 OLDEST: Final[dict[Flavour, tuple[int, int]]] = {"tensorrt": (10, 0), "tensorrt_rtx": (1, 2)}
