@@ -80,7 +80,7 @@ def test_a_device_that_falls_silent_ends_the_stream_after_what_it_sent(assistant
     events = []
     with (
         Simulator(DEVICE, ecg, speed=4.0, loop=False) as simulated,
-        open_device(DEVICE, simulated.url, silence_seconds=3) as device,
+        open_device(DEVICE, simulated.url, silence_seconds=3, reconnect=0) as device,
         pytest.raises(DeviceError, match="silent"),
     ):
         for event in stream(device, assistant):

@@ -146,7 +146,7 @@ class Link:
         """Opens the port under the name that it has now and starts the device. Raises DeviceError."""
         ports = discovery.serial_ports()
         url = self._port if self._identity is None else discovery.find_port(self._identity, ports)
-        transport = Transport(url, self.profile.port.baud)
+        transport = Transport(url, self.profile.port.baud, dtr=self.profile.port.dtr)
         stretch = Stretch(self.profile, self._ring_samples)
         try:
             handshake.start(transport, self.profile, stretch, lambda: self.profile.make_framer(1), self._stop)

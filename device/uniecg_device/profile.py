@@ -28,9 +28,10 @@ Positive = Annotated[float, Meta(gt=0)]
 
 
 class Port(Plain, frozen=True):
-    """The serial line."""
+    """The serial line. dtr: the level of that line while the port is open; some boards send nothing without it."""
 
     baud: Annotated[int, Meta(ge=50, le=12_000_000)]
+    dtr: bool = True
 
 
 class Usb(Plain, frozen=True):
