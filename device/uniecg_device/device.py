@@ -11,7 +11,7 @@ from types import TracebackType
 
 import numpy as np
 
-from uniecg_device.leads import assemble, leads_off, output_leads
+from uniecg_device.counts import Tap, assemble, channel_scale, leads_off, output_leads, to_millivolts
 from uniecg_device.link import DeviceStats as DeviceStats
 from uniecg_device.link import Link
 from uniecg_device.link import Reconnect as Reconnect
@@ -30,6 +30,7 @@ def open_device(
     ring_seconds: float = 30.0,
     reconnect: float = 60.0,
     notify: Callable[[str], None] | None = None,
+    tap: Tap | None = None,
 ) -> Device:
     """Opens the port, starts the device as its profile says, and returns it streaming.
 
@@ -38,6 +39,7 @@ def open_device(
     ring_seconds: how much is kept for a caller that is busy; what comes after that is counted and lost.
     reconnect: a device that was lost while it streamed is looked for so many seconds long; 0: not at all.
     notify: told, from the reading thread, in one line when the device was lost and when it is back.
+    tap: sees the line's bytes and the device's counts.
     Raises ProfileError, DeviceError.
     """
     if not isinstance(profile, Profile):
@@ -50,6 +52,7 @@ def open_device(
         ring_samples=max(block_samples, round(profile.fs * ring_seconds)),
         patience=reconnect,
         notify=notify,
+        tap=tap,
     )
     return Device(link, block_samples)
 
@@ -78,6 +81,7 @@ class Device:
         self.fs = link.profile.fs
         self.leads = output_leads(link.profile.leads)
         self._link = link
+        self._scale = channel_scale(link.profile)
         self._block_samples = block_samples
         self._blocks: deque[Block] = deque()
         self._next_number = 0
@@ -125,26 +129,27 @@ class Device:
                 raise StopIteration
             else:
                 link.arrived.clear()
-                if stretch.available == ready:
-                    link.arrived.wait(BLOCK_SECONDS)
+                if stretch.available == ready and not link.arrived.wait(BLOCK_SECONDS) and link.tap is not None:
+                    link.tap.waiting()
         return self._blocks.popleft()
 
     def _take(self, stretch: Stretch, count: int) -> None:
         """Samples to blocks, a new one after every gap."""
-        millivolts, electrodes_off, numbers = stretch.pull(count)
+        samples, leads = stretch.pull(count), self.profile.leads
+        millivolts, numbers = to_millivolts(samples.counts, *self._scale), samples.numbers
         breaks = np.flatnonzero(np.diff(numbers) != 1) + 1
         edges = [0, *breaks.tolist(), count]
         for first, last in pairwise(edges):
             start = int(numbers[first])
-            off = electrodes_off[first:last]
+            off = samples.electrodes_off[first:last]
             self._blocks.append(
                 Block(
-                    signal=assemble(self.profile, self.leads, millivolts[:, first:last], off),
+                    signal=assemble(leads, self.profile.wilson_leads, millivolts[:, first:last], off),
                     fs=self.fs,
                     leads=self.leads,
                     start=start / self.fs,
                     lost=start - self._next_number,
-                    electrodes_off=leads_off(self.profile, off),
+                    electrodes_off=leads_off(leads, off),
                 )
             )
             self._next_number = start + last - first

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from uniecg_device import discovery, handshake
 from uniecg_device.clock import now
+from uniecg_device.counts import Tap
 from uniecg_device.errors import DeviceError
 from uniecg_device.profile import Profile
 from uniecg_device.stretch import Stretch
@@ -95,12 +96,14 @@ class Link:
         ring_samples: int,
         patience: float,
         notify: Callable[[str], None] | None,
+        tap: Tap | None = None,
     ) -> None:
         self.profile = profile
         self.failure: BaseException | None = None
         self.arrived = threading.Event()
         self._silence_seconds, self._ring_samples, self._patience = silence_seconds, ring_samples, patience
         self._notify = notify or (lambda line: None)
+        self.tap = tap
         self._port, self._identity = port, discovery.parse_usb(port)
         self._stop = threading.Event()
         self._lock = threading.Lock()  # over the totals and the change from one stretch to the next
@@ -147,7 +150,7 @@ class Link:
         ports = discovery.serial_ports()
         url = self._port if self._identity is None else discovery.find_port(self._identity, ports)
         transport = Transport(url, self.profile.port.baud, dtr=self.profile.port.dtr)
-        stretch = Stretch(self.profile, self._ring_samples)
+        stretch = Stretch(self.profile, self._ring_samples, self.tap)
         try:
             handshake.start(transport, self.profile, stretch, lambda: self.profile.make_framer(1), self._stop)
         except BaseException:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections import deque
 
 import numpy as np
-from numpy.typing import NDArray
 
 from uniecg_device._native import Framer
 from uniecg_device.clock import ClockModel, now
+from uniecg_device.counts import Samples, Tap
 from uniecg_device.profile import Profile
 
 REFINE_SECONDS = 0.05
@@ -16,13 +16,13 @@ _TAIL = 4096  # bytes kept of what came last: more than one frame of any grammar
 
 
 class Stretch:
-    """A framer with the clock fitted to it. The reading thread pushes, the iterating thread pulls.
+    """A framer with the clock fitted to it. The reading thread pushes, the iterating thread pulls, the tap sees both.
 
     origin: number, on the device's clock, of the first sample; 0 for the first stretch. position: samples so far,
     lost ones included where the wire counts them. began, heard: when the first and the last of them arrived.
     """
 
-    def __init__(self, profile: Profile, ring_samples: int) -> None:
+    def __init__(self, profile: Profile, ring_samples: int, tap: Tap | None = None) -> None:
         self._framer = profile.make_framer(ring_samples)
         self._profile = profile
         self._clock = ClockModel(profile.fs, profile.samples, counted=profile.counter_span is not None)
@@ -34,11 +34,15 @@ class Stretch:
         self.began: float | None = None
         self.heard = now()
         self.ended = False
+        self._tap = tap
+        self._connection = 0 if tap is None else tap.connected()
 
     # The reading thread
 
     def push(self, data: bytes) -> None:
         """Takes bytes that have just arrived."""
+        if self._tap is not None:
+            self._tap.wire(data)
         self._framer.push(data)
         self._tail = (self._tail + data)[-_TAIL:]
         position = _position(self._framer)
@@ -94,15 +98,19 @@ class Stretch:
     def available(self) -> int:
         return self._framer.available
 
-    def pull(self, count: int) -> tuple[NDArray[np.float32], NDArray[np.uint32], NDArray[np.int64]]:
-        """Up to `count` samples: millivolts (channels, samples), electrodes off, numbers on the device's clock."""
-        millivolts, electrodes_off, positions = self._framer.pull(count)
-        numbers = positions.astype(np.int64) + (self.origin + self._shift)
+    def pull(self, count: int) -> Samples:
+        """Up to `count` samples."""
+        counts, electrodes_off, unsigned = self._framer.pull_counts(count)
+        positions = unsigned.astype(np.int64)
+        numbers = positions + (self.origin + self._shift)
         while self._jumps and len(positions) and self._jumps[0][0] <= positions[-1]:
             first, found = self._jumps.popleft()
             numbers[positions >= first] += found
             self._shift += found
-        return millivolts, electrodes_off, numbers
+        samples = Samples(counts, electrodes_off, positions, numbers)
+        if self._tap is not None:
+            self._tap.samples(self._connection, samples)
+        return samples
 
 
 def _counted_between(profile: Profile, before: bytes, after: bytes) -> int | None:
