@@ -47,7 +47,8 @@ class Block:
 
     signal: float32 mV, shape (leads, samples), C-contiguous; NaN where an electrode is off.
     start: seconds on the device's clock of the first sample; a jump from the previous block's
-    end is a gap, and `lost` says how many samples the device's counter says went missing in it.
+    end is a gap of `lost` samples: missing by the device's counter or by its clock, not taken out of the ring in
+    time, or not sent while the device was lost.
     electrodes_off: leads whose electrode the device reports as off in this block.
     """
 
