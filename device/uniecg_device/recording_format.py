@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -44,8 +45,10 @@ class ChannelDescription(Struct, frozen=True, kw_only=True):
     high: Count
 
     def __post_init__(self) -> None:
-        if self.lead not in LEADS:
-            raise ValueError(f"lead {self.lead[:20]!r} is none of {' '.join(LEADS)}")
+        if self.lead not in LEADS and not re.fullmatch(r"CH[1-9]\d?", self.lead):
+            raise ValueError(
+                f"lead {self.lead[:20]!r} is none of {' '.join(LEADS)}, nor CH1 .. CH99 for what is no lead"
+            )
         if self.low >= self.high:
             raise ValueError("a converter's range has a lower and an upper end")
 

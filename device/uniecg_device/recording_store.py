@@ -8,6 +8,7 @@ memory (https://sqlite.org/security.html).
 from __future__ import annotations
 
 import os
+import re
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ _LARGEST_VALUE: Final = 4 << 20  # bytes of a row; SQLite itself refuses larger 
 _MOST_STEPS: Final = 1_000_000  # of SQLite's virtual machine in one query; an honest one takes a few thousand
 _LAST_POSITION: Final = 1 << 62
 _SUPER_JOURNAL: Final = bytes.fromhex("d9d505f920a163d7")
+_KIND: Final = re.compile(r"[a-z_]{1,32}")
 _BUSY_SECONDS: Final = 5.0
 _PATIENT: Final = {"timeout": _BUSY_SECONDS, "isolation_level": None}
 
@@ -87,9 +89,10 @@ class Store:
             self.description = self._decode(about, "description", Description)
             self.stats = self._decode(about, "stats", dict[str, int])
             self.closed = self._decode(about, "closed", Closed) if "closed" in about else None
-            self.profile = about.get("profile")
-            if not isinstance(self.profile, str):
+            profile = about.get("profile")
+            if not isinstance(profile, str):
                 raise self._damaged("it holds no profile")
+            self.profile = profile
             self._measure()
         except BaseException:
             self.close()
@@ -153,9 +156,10 @@ class Store:
         for row in self._table("id, position, time, kind, detail", "events", 64):
             _, position, time, kind, text = row
             detail = self._parse(text, dict[str, Any], "an event") if isinstance(text, str) else None
-            if not (isinstance(time, float) and abs(time) < 1e12 and isinstance(kind, str) and detail is not None):
+            named = isinstance(kind, str) and _KIND.fullmatch(kind) is not None
+            if not (isinstance(time, float) and abs(time) < 1e12 and named and detail is not None):
                 raise self._damaged("an event is not as it should be")
-            yield Event(self._position(position), time, kind[:64], detail)
+            yield Event(self._position(position), time, kind, detail)
 
     def wire(self) -> Iterator[WireBytes]:
         """What came over the line, if it was kept. Raises InputError."""

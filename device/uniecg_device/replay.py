@@ -46,8 +46,8 @@ def replay(store: Store) -> Replay:
         raise InputError(f"{store.path.name} holds no wire bytes to replay; record with --wire")
     if identical != recorded_in_all:
         raise InputError(
-            f"{store.path.name}: {recorded_in_all - identical} of {recorded_in_all} recorded samples do not come out of "
-            "its wire bytes; the file was changed, or this program frames differently from the one that recorded it"
+            f"{store.path.name}: {recorded_in_all - identical} of {recorded_in_all} recorded samples do not come out "
+            "of its wire bytes; the file was changed, or this program frames differently from the one that recorded it"
         )
     return Replay(identical, framed - identical)
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple, cast
 
 from uniecg_device.errors import InputError
-from uniecg_device.signals import LEADS, SYNTHETIC, Recording, Sex, Units
+from uniecg_device.signals import LEADS, Recording, Sex, Units
+from uniecg_device.signals import SYNTHETIC as SYNTHETIC
 
 _LEADS = {lead.lower(): lead for lead in LEADS}
 _LEADS |= {f"ml{lead.lower()}": lead for lead in ("I", "II", "III")}  # "modified", as in MIT-BIH's MLII
