@@ -14,6 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -66,6 +67,7 @@ class Recorder:
         self._end = 0
         self._last, self._delayed = time.monotonic(), False
         _create(self.path, description, profile)
+        self._writer = ThreadPoolExecutor(1, "uniecg-recorder")
         self._store = _open(self.path)
 
     # The tap
@@ -114,8 +116,12 @@ class Recorder:
         """Write all that arrived, in one transaction; the device's counters go beside it.
 
         False where another program locks the file just now: then it is kept and tried again. Raises InputError
-        where the disk is full or fails; all that was committed before stays readable.
+        where the disk is full or fails; all that was committed before stays readable. A thread of its own writes, so
+        that Ctrl-C, which Python raises anywhere in the main thread, cannot tear a transaction.
         """
+        return self._writer.submit(self._commit, counters).result()
+
+    def _commit(self, counters: Mapping[str, int]) -> bool:
         samples, self._samples = self._samples, []
         with self._lock:
             wire, self._wire = self._wire, []  # after the samples: every sample's bytes are among these or before
@@ -164,7 +170,14 @@ class Recorder:
 
     def release(self) -> None:
         """Close the file as it is."""
+        self._writer.shutdown()
         self._store.close()
+
+    def discard(self) -> None:
+        """Remove the file, which nothing was recorded to."""
+        self.release()
+        self.path.unlink(missing_ok=True)
+        self.path.with_name(self.path.name + "-journal").unlink(missing_ok=True)
 
     def __enter__(self) -> Recorder:
         return self
@@ -277,7 +290,7 @@ def _create(path: Path, description: Description, profile: str) -> None:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    store = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+    store = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
     store.execute("PRAGMA journal_mode = TRUNCATE")
     store.execute("PRAGMA synchronous = FULL")
     return store

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -48,7 +48,7 @@ def is_pseudo_terminal(port: str) -> bool:
 def record(
     profile: str | Path, port: str, path: str | Path, *, seconds: float | None = None, wire: bool = False,
     synthetic: bool = False,
-) -> Iterator[Committed]:  # fmt: skip
+) -> Generator[Committed]:  # fmt: skip
     """Records a device until `seconds` of its clock have passed or the iterator is closed; yields after each commit.
 
     profile: a built-in profile's name or a TOML file. wire: keep the bytes of the line too. synthetic: a simulator
@@ -60,14 +60,14 @@ def record(
     with Recorder(path, description, _text_of(profile), wire=wire) as recorder:
         try:
             device = open_device(known, port, tap=recorder)
-        except BaseException as error:
-            recorder.close(_why_ended(error), {})
+        except BaseException:
+            recorder.discard()
             raise
         with device:
             yield from _follow(device, recorder, seconds)
 
 
-def _follow(device: Device, recorder: Recorder, seconds: float | None) -> Iterator[Committed]:
+def _follow(device: Device, recorder: Recorder, seconds: float | None) -> Generator[Committed, None, None]:
     reason = "the device stopped"
     try:
         for block in device:

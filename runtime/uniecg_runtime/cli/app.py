@@ -86,7 +86,9 @@ def root(
 
 @app.command()
 def interpret(
-    records: Annotated[list[Path], typer.Argument(metavar="RECORD...", help="WFDB .hea, EDF/EDF+, CSV or NPY files.")],
+    records: Annotated[
+        list[Path], typer.Argument(metavar="RECORD...", help="WFDB .hea, EDF/EDF+, CSV, NPY or .uniecg files.")
+    ],
     bundle: BundleOption = BUILT_IN,
     question: Annotated[str | None, typer.Option("--question", help="Ask this instead of a full reading.")] = None,
     start: Annotated[float, typer.Option("--start", min=0, help="Seconds into the record.")] = 0.0,
@@ -107,7 +109,9 @@ def interpret(
 
 @app.command()
 def encode(
-    records: Annotated[list[Path], typer.Argument(metavar="RECORD...", help="WFDB .hea, EDF/EDF+, CSV or NPY files.")],
+    records: Annotated[
+        list[Path], typer.Argument(metavar="RECORD...", help="WFDB .hea, EDF/EDF+, CSV, NPY or .uniecg files.")
+    ],
     out: Annotated[Path, typer.Option("--out", help="NumPy .npz file to write.")],
     bundle: BundleOption = BUILT_IN,
     start: Annotated[float, typer.Option("--start", min=0, help="Seconds into the record.")] = 0.0,
@@ -221,6 +225,50 @@ def simulate(
     from uniecg_runtime.cli import simulate as command
 
     command.run(device, record, Told(fs, units, leads), command.Source(heart_rate, rhythm), speed=speed, tcp=tcp)
+
+
+@app.command()
+def record(
+    device: Annotated[str, typer.Option("--device", help="Device profile: a name, or a TOML file.")],
+    port: Annotated[str, typer.Option("--port", help="/dev/ttyUSB0, socket://host:port, rfc2217://host:port.")],
+    out: Annotated[Path, typer.Option("--out", help="x.uniecg, one file; an existing one is never overwritten.")],
+    seconds: Annotated[float | None, typer.Option("--seconds", help="Stop after so much; else at Ctrl-C.")] = None,
+    wire: Annotated[bool, typer.Option("--wire", help="Keep the bytes of the line too, for `uniecg replay`.")] = False,
+    synthetic: Annotated[
+        bool | None,
+        typer.Option(
+            "--synthetic/--no-synthetic", help="A simulator plays, or not; a pseudo-terminal is taken for one."
+        ),
+    ] = None,
+    json: JsonOption = False,
+) -> None:
+    """Write what a device sends to a file, safe on the disk within a second."""
+    from uniecg_runtime.cli import record as command
+
+    command.run(device, port, out, seconds=seconds, wire=wire, synthetic=synthetic, as_json=json)
+
+
+@app.command()
+def convert(
+    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="x.uniecg, as `uniecg record` wrote it.")],
+    to: Annotated[str, typer.Option("--to", help="wfdb, edf or csv.")],
+    out: Annotated[Path, typer.Option("--out", help="x.hea, x.edf (x.bdf for 24-bit counts) or x.csv.")],
+) -> None:
+    """Turn a recording into WFDB, EDF+ or CSV, every count as the device sent it."""
+    from uniecg_runtime.cli import record as command
+
+    command.convert(recording, to, out)
+
+
+@app.command()
+def replay(
+    recording: Annotated[Path, typer.Argument(metavar="RECORDING", help="x.uniecg, recorded with --wire.")],
+    json: JsonOption = False,
+) -> None:
+    """Frame a recording's wire bytes again and compare every sample with the recorded one."""
+    from uniecg_runtime.cli import record as command
+
+    command.replay(recording, as_json=json)
 
 
 @app.command()

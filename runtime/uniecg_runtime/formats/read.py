@@ -1,4 +1,4 @@
-"""Read a recording from a WFDB, EDF, CSV or NPY file. The bytes are not trusted."""
+"""Read a recording from a WFDB, EDF, CSV or NPY file, or one of `uniecg record`. The bytes are not trusted."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 
 from uniecg_device.errors import InputError
 from uniecg_device.signals import LEADS, Recording, Sex, Units
-from uniecg_runtime.formats import labels, physionet, tables
+from uniecg_runtime.formats import labels, physionet, recorded, tables
 from uniecg_runtime.formats.request import Request, rate
 
-_KINDS = (".hea", ".edf", ".csv", ".tsv", ".txt", ".npy")
+_KINDS = (".hea", ".edf", ".bdf", ".csv", ".tsv", ".txt", ".npy", ".uniecg")
 
 
 def read_recording(
@@ -30,7 +30,8 @@ def read_recording(
 ) -> Recording:
     """Read a stretch of a recording, in mV unless its units are standardised.
 
-    path: `.hea` (or the record's name, `.dat` or `.mat` beside it), `.edf`, `.csv`, `.tsv`, `.txt` or `.npy`.
+    path: `.hea` (or the record's name, `.dat` or `.mat` beside it), `.edf`, `.bdf`, `.csv`, `.tsv`, `.txt`,
+    `.npy` or `.uniecg`.
     fs (Hz), units (mV, uV, V, counts per millivolt as "200/mV", standardised) and leads (one name per signal in
     file order) supply or correct what the file says. start, seconds: the stretch to read; all of it otherwise.
     Channels of WFDB and EDF files that are no ECG leads are left out, and a comment says so.
@@ -42,8 +43,10 @@ def read_recording(
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):  # what float32 cannot hold becomes a gap
         if kind == ".hea":
             recording = _read_wfdb(file, request)
-        elif kind == ".edf":
+        elif kind in (".edf", ".bdf"):
             recording = _read_edf(file, request)
+        elif kind == ".uniecg":
+            recording = recorded.read_recorded(file, request)
         elif kind == ".npy":
             recording = tables.read_npy(file, request)
         else:
@@ -214,12 +217,23 @@ def _read_edf(path: Path, request: Request) -> Recording:
         signal = np.empty((len(rows), end - start), np.float32)
         for row, channel in enumerate(rows):
             signal[row] = file.readSignal(channel, start, end - start)
+        _blank_gaps(signal, file, fs, start)
         age, sex = _edf_person(file)
         synthetic = labels.is_synthetic([str(file.getRecordingAdditional())])
     signal, unit = _to_mv(path.name, signal, [units[row] for row in rows], request)
     return Recording(
         signal, fs, names, name=path.stem, units=unit, age=age, sex=sex, synthetic=synthetic, comments=tuple(left_out)
     )
+
+
+def _blank_gaps(signal: NDArray[np.float32], file: Any, fs: float, start: int) -> None:
+    """NaN where the annotations of `uniecg convert` say that nothing was received."""
+    for onset, duration, text in zip(*file.readAnnotations(), strict=True):
+        first = max(round(float(onset) * fs) - start, 0)
+        if str(text).startswith("gap: "):
+            signal[:, first : max(round((float(onset) + float(duration)) * fs) - start, 0)] = np.nan
+        elif str(text) == "recording ends":
+            signal[:, first:] = np.nan
 
 
 def _check_edf_size(path: Path) -> None:
