@@ -274,13 +274,13 @@ def _connect(path: Path) -> sqlite3.Connection:
         try:
             _check_schema(connection, path)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorname != "SQLITE_READONLY_ROLLBACK":
+            if _name(error) != "SQLITE_READONLY_ROLLBACK":
                 raise
             connection.close()
             _roll_back(path)
             connection = _open_guarded(path, "ro")
             _check_schema(connection, path)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeError) as error:
         connection.close()
         raise _unreadable(path, error) from None
     except BaseException:
@@ -292,6 +292,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 def _open_guarded(path: Path, mode: str) -> sqlite3.Connection:
     connection = sqlite3.connect(f"{path.resolve().as_uri()}?mode={mode}", uri=True, **_PATIENT)  # type: ignore[call-overload]
     assert isinstance(connection, sqlite3.Connection)
+    connection.text_factory = lambda raw: raw.decode("utf-8", "replace")
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, _LARGEST_VALUE)
     for pragma in ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0"):
         connection.execute(f"PRAGMA {pragma}")
@@ -337,14 +338,19 @@ def _rows(connection: sqlite3.Connection, path: Path, query: str, *values: objec
     connection.set_progress_handler(lambda: next(first, 1), _MOST_STEPS)
     try:
         return connection.execute(query, values).fetchall()
-    except (sqlite3.Error, OverflowError, MemoryError) as error:
+    except (sqlite3.Error, UnicodeError, OverflowError, MemoryError) as error:
         raise _unreadable(path, error) from None
 
 
 def _unreadable(path: Path, error: Exception) -> InputError:
-    if getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY"):
+    if _name(error).startswith("SQLITE_BUSY"):
         return InputError(f"{path.name} is locked by another program for more than {_BUSY_SECONDS:g} s; close that one")
     return _damaged(path, str(error))
+
+
+def _name(error: Exception) -> str:
+    """SQLite's name of an error; Python's own, such as a text that is not UTF-8, have none."""
+    return getattr(error, "sqlite_errorname", "")
 
 
 def _damaged(path: Path, why: str) -> InputError:
