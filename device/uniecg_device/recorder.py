@@ -24,17 +24,17 @@ from types import TracebackType
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
+from uniecg_device.counts import Samples
 from uniecg_device.errors import InputError
 from uniecg_device.packing import MOST_BYTES, MOST_VALUES, deflate, pack
-from uniecg_device.recording_format import APPLICATION_ID, SCHEMA, SUFFIX, VERSION, Closed, Description
+from uniecg_device.recording_format import APPLICATION_ID, SCHEMA, SUFFIX, VERSION, Closed, Description, Stats
 
 COMMIT_SECONDS = 1.0
 _MOST_PENDING_SECONDS = 60.0
 _MOST_PENDING_WIRE = 64 << 20  # bytes
 _BUSY_SECONDS = 0.2  # what a commit waits for a reader; after that it is tried again a second later
-_ORDINARY = frozenset({"bytes", "frames", "messages", "samples"})
+_ORDINARY = frozenset({"bytes", "frames", "messages", "samples", "reconnects", "disconnected_samples"})
 
 
 @dataclass(frozen=True)
@@ -58,12 +58,12 @@ class Recorder:
         self.description = description
         self.committed = Committed(0.0, 0, 0, 0)
         self._keep_wire = wire
-        self._samples: list[_Arrived] = []
+        self._arrived: list[_Arrived] = []
         self._wire: list[_WireChunk] = []
         self._events: list[tuple[int | None, float, str, str]] = []
         self._lock = threading.Lock()  # over _wire and _events, which the reading thread fills
-        self._base, self._connections = 0, 0
-        self._counted: dict[str, int] = {}
+        self._connection = -1
+        self._stats: Stats = {}
         self._end = 0
         self._last, self._delayed = time.monotonic(), False
         _create(self.path, description, profile)
@@ -72,29 +72,30 @@ class Recorder:
 
     # The tap
 
-    def connected(self, position: int) -> None:
+    def connected(self) -> int:
         with self._lock:
-            self._base = position
-            self._connections += 1
-        self.event("connected", {"connection": self._connections}, position)
+            self._connection += 1
+            return self._connection
 
     def wire(self, data: bytes) -> None:
         if not (self._keep_wire and data):
             return
         with self._lock:
-            connection = self._connections
+            connection = self._connection
             last = self._wire[-1] if self._wire else None
             if last is None or last.connection != connection or len(last.data) + len(data) > MOST_BYTES:
                 if sum(len(chunk.data) for chunk in self._wire) > _MOST_PENDING_WIRE:
                     raise InputError(f"{self.path.name}: nothing could be written for too long")
-                last = _WireChunk(connection, self._base, bytearray())
+                last = _WireChunk(connection, bytearray())
                 self._wire.append(last)
             last.data.extend(data)
 
-    def samples(
-        self, counts: NDArray[np.int32], electrodes_off: NDArray[np.uint32], positions: NDArray[np.uint64]
-    ) -> None:
-        self._samples.append(_Arrived(counts, electrodes_off, positions.astype(np.int64), time.time()))
+    def samples(self, connection: int, samples: Samples) -> None:
+        self._arrived.append(_Arrived(connection, samples, time.time()))
+
+    def waiting(self) -> None:
+        if self.due:  # the device may be away for a minute
+            self.commit(self._stats)
 
     def event(self, kind: str, detail: Mapping[str, object], position: int | None = None) -> None:
         """Note what happened, at the newest sample unless a position is given. Any thread may."""
@@ -106,58 +107,57 @@ class Recorder:
     @property
     def due(self) -> bool:
         """Whether a second of signal, or a second in time, waits for being committed."""
-        pending = sum(arrived.counts.shape[1] for arrived in self._samples)
+        pending = _total(self._arrived)
         waited = time.monotonic() - self._last
         if self._delayed:
             return waited >= COMMIT_SECONDS
         return pending >= COMMIT_SECONDS * self.description.fs or (pending > 0 and waited >= COMMIT_SECONDS)
 
-    def commit(self, counters: Mapping[str, int]) -> bool:
+    def commit(self, stats: Stats) -> bool:
         """Write all that arrived, in one transaction; the device's counters go beside it.
 
         False where another program locks the file just now: then it is kept and tried again. Raises InputError
         where the disk is full or fails; all that was committed before stays readable. A thread of its own writes, so
         that Ctrl-C, which Python raises anywhere in the main thread, cannot tear a transaction.
         """
-        return self._writer.submit(self._commit, counters).result()
+        return self._writer.submit(self._commit, stats).result()
 
-    def _commit(self, counters: Mapping[str, int]) -> bool:
-        samples, self._samples = self._samples, []
+    def _commit(self, stats: Stats) -> bool:
+        arrived, self._arrived = self._arrived, []
         with self._lock:
             wire, self._wire = self._wire, []  # after the samples: every sample's bytes are among these or before
             events, self._events = self._events, []
-        rows, gaps, end = _rows(samples, self._end)
-        newly = {name: value - self._counted.get(name, 0) for name, value in counters.items() if name not in _ORDINARY}
-        troubles = {name: count for name, count in newly.items() if count}
+        rows, gaps, end = _rows(arrived, self._end)
+        troubles = _risen(self._stats, stats)
         noted = [(end if at is None else at, noticed, kind, detail) for at, noticed, kind, detail in events]
         noted += [(start, time.time(), "gap", json.dumps({"samples": missing})) for start, missing in gaps]
         noted += [(end, time.time(), "counters", json.dumps(troubles))] if troubles else []
         self._last = time.monotonic()
         try:
-            self._write(rows, [chunk.row for chunk in wire], sorted(noted, key=lambda event: event[0]), counters)
+            self._write(rows, [chunk.row for chunk in wire], sorted(noted, key=lambda event: event[0]), stats)
         except sqlite3.Error as error:
             with suppress(sqlite3.Error):
                 self._store.execute("ROLLBACK")
             if not _is_busy(error):
                 raise self._not_written(error) from error
             self._delayed = True
-            self._samples[:0] = samples
+            self._arrived[:0] = arrived
             with self._lock:
                 self._wire[:0], self._events[:0] = wire, events
-            if sum(arrived.counts.shape[1] for arrived in samples) > _MOST_PENDING_SECONDS * self.description.fs:
+            if _total(arrived) > _MOST_PENDING_SECONDS * self.description.fs:
                 raise self._not_written(error) from error
             return False
-        received = self.committed.samples + sum(arrived.counts.shape[1] for arrived in samples)
+        received = self.committed.samples + _total(arrived)
         missing = self.committed.missing + sum(missing for _, missing in gaps)
         self.committed = Committed(end / self.description.fs, received, self.committed.gaps + len(gaps), missing)
         self._end, self._delayed = end, False
-        self._counted = dict(counters)
+        self._stats = dict(stats)
         return True
 
-    def close(self, reason: str, counters: Mapping[str, int]) -> None:
+    def close(self, reason: str, stats: Stats) -> None:
         """Commit the rest and mark the recording as ended."""
         deadline = time.monotonic() + _MOST_PENDING_SECONDS
-        while not self.commit(counters):
+        while not self.commit(stats):
             if time.monotonic() > deadline:
                 raise InputError(f"{self.path.name} is locked by another program; its last seconds are lost")
         closed = msgspec.json.encode(Closed(datetime.now().astimezone(), reason[:4096])).decode()
@@ -192,14 +192,14 @@ class Recorder:
         rows: list[tuple[object, ...]],
         wire: list[tuple[object, ...]],
         events: list[tuple[int, float, str, str]],
-        counters: Mapping[str, int],
+        stats: Stats,
     ) -> None:
         store = self._store
         store.execute("BEGIN IMMEDIATE")
-        store.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?)", rows)
-        store.executemany("INSERT INTO wire (connection, base, size, bytes) VALUES (?, ?, ?, ?)", wire)
+        store.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        store.executemany("INSERT INTO wire (connection, size, bytes) VALUES (?, ?, ?)", wire)
         store.executemany("INSERT INTO events (position, time, kind, detail) VALUES (?, ?, ?, ?)", events)
-        store.execute("UPDATE about SET value = ? WHERE key = 'stats'", (json.dumps(dict(counters)),))
+        store.execute("UPDATE about SET value = ? WHERE key = 'stats'", (json.dumps(dict(stats)),))
         store.execute("COMMIT")
 
     def _not_written(self, error: sqlite3.Error) -> InputError:
@@ -212,43 +212,55 @@ class Recorder:
 
 @dataclass(frozen=True, eq=False)
 class _Arrived:
-    counts: NDArray[np.int32]
-    electrodes_off: NDArray[np.uint32]
-    positions: NDArray[np.int64]
+    connection: int
+    samples: Samples
     time: float
 
 
 @dataclass(frozen=True, eq=False)
 class _WireChunk:
     connection: int
-    base: int
     data: bytearray
 
     @property
     def row(self) -> tuple[object, ...]:
-        return self.connection, self.base, len(self.data), deflate(bytes(self.data))
+        return self.connection, len(self.data), deflate(bytes(self.data))
 
 
-def _rows(samples: list[_Arrived], end: int) -> tuple[list[tuple[object, ...]], list[tuple[int, int]], int]:
+def _risen(before: Stats, now: Stats) -> dict[str, int]:
+    """By how much those counters rose that count what went wrong."""
+    counters = {name: value for name, value in now.items() if isinstance(value, int) and name not in _ORDINARY}
+    steps = {name: value - int(before.get(name, 0)) for name, value in counters.items()}
+    return {name: step for name, step in steps.items() if step}
+
+
+def _total(arrived: list[_Arrived]) -> int:
+    return sum(len(piece.samples.numbers) for piece in arrived)
+
+
+def _rows(arrived: list[_Arrived], end: int) -> tuple[list[tuple[object, ...]], list[tuple[int, int]], int]:
     """Rows of contiguous samples, gaps (position, samples missing), and the position after the last sample."""
-    if not samples:
+    if not arrived:
         return [], [], end
-    counts = np.concatenate([arrived.counts for arrived in samples], axis=1)
-    flags = np.concatenate([arrived.electrodes_off for arrived in samples])
-    positions = np.concatenate([arrived.positions for arrived in samples])
-    times = np.repeat([arrived.time for arrived in samples], [arrived.counts.shape[1] for arrived in samples])
+    counts = np.concatenate([piece.samples.counts for piece in arrived], axis=1)
+    flags = np.concatenate([piece.samples.electrodes_off for piece in arrived])
+    framed = np.concatenate([piece.samples.positions for piece in arrived])
+    positions = np.concatenate([piece.samples.numbers for piece in arrived])
+    lengths = [len(piece.samples.numbers) for piece in arrived]
+    connections = np.repeat([piece.connection for piece in arrived], lengths)
+    times = np.repeat([piece.time for piece in arrived], lengths)
     steps = np.diff(positions, prepend=end - 1)
     if (steps < 1).any():
         raise InputError("the device's clock went back; its samples have no place in one recording")
     gaps = [(int(positions[k] - steps[k] + 1), int(steps[k] - 1)) for k in np.flatnonzero(steps > 1)]
+    breaks = np.flatnonzero((np.diff(positions) != 1) | (np.diff(framed) != 1) | (np.diff(connections) != 0)) + 1
     most = MOST_VALUES // len(counts)
-    edges = sorted({*np.flatnonzero(steps > 1).tolist(), *range(0, len(positions), most), len(positions)})
     rows: list[tuple[object, ...]] = []
-    for first, last in pairwise(edges):
+    for first, last in pairwise(sorted({0, *breaks.tolist(), *range(0, len(positions), most), len(positions)})):
         off = flags[first:last]
         packed = pack(off.view(np.int32)[None]) if off.any() else None
-        row = (int(positions[first]), last - first, float(times[last - 1]), pack(counts[:, first:last]), packed)
-        rows.append(row)
+        place = int(positions[first]), last - first, int(connections[first]), int(framed[first])
+        rows.append((*place, float(times[last - 1]), pack(counts[:, first:last]), packed))
     return rows, gaps, int(positions[-1]) + 1
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 
 from uniecg_device import __version__
 from uniecg_device.counts import channel_scale
-from uniecg_device.device import Device, open_device
+from uniecg_device.device import Device, Reconnect, open_device
 from uniecg_device.errors import InputError
 from uniecg_device.profile import FOLDER, Profile, load_profile
 from uniecg_device.recorder import Committed, Recorder
@@ -46,20 +46,27 @@ def is_pseudo_terminal(port: str) -> bool:
 
 
 def record(
-    profile: str | Path, port: str, path: str | Path, *, seconds: float | None = None, wire: bool = False,
+    profile: str | Path,
+    port: str,
+    path: str | Path,
+    *,
+    seconds: float | None = None,
+    wire: bool = False,
     synthetic: bool = False,
-) -> Generator[Committed]:  # fmt: skip
+    reconnect: float = 60.0,
+    notify: Callable[[str], None] | None = None,
+) -> Generator[Committed]:
     """Records a device until `seconds` of its clock have passed or the iterator is closed; yields after each commit.
 
     profile: a built-in profile's name or a TOML file. wire: keep the bytes of the line too. synthetic: a simulator
-    plays, and the recording says so. Raises ProfileError, DeviceError as the device does, after the rest was
-    committed, and InputError where the file cannot be written.
+    plays, and the recording says so. reconnect, notify: as `open_device` takes them. Raises ProfileError, DeviceError
+    as the device does, after the rest was committed, and InputError where the file cannot be written.
     """
     known = load_profile(profile)
     description = describe(known, port, synthetic=synthetic)
     with Recorder(path, description, _text_of(profile), wire=wire) as recorder:
         try:
-            device = open_device(known, port, tap=recorder)
+            device = open_device(known, port, reconnect=reconnect, notify=notify, tap=recorder)
         except BaseException:
             recorder.discard()
             raise
@@ -68,10 +75,14 @@ def record(
 
 
 def _follow(device: Device, recorder: Recorder, seconds: float | None) -> Generator[Committed, None, None]:
-    reason = "the device stopped"
+    reason, told = "the device stopped", 0.0
     try:
         for block in device:
-            if recorder.due and recorder.commit(asdict(device.stats)):
+            for gap in device.reconnects:
+                if told < gap.start <= block.start:
+                    told = gap.start
+                    recorder.event("connected", _told(gap), round(gap.start * device.fs))
+            if recorder.due and recorder.commit(_stats(device)):
                 yield recorder.committed
             if seconds is not None and block.start + block.signal.shape[1] / block.fs >= seconds:
                 reason = "the time asked for has passed"
@@ -79,10 +90,18 @@ def _follow(device: Device, recorder: Recorder, seconds: float | None) -> Genera
     except InputError:
         raise  # the file itself: there is nothing to add to it
     except BaseException as error:
-        recorder.close(_why_ended(error), asdict(device.stats))
+        recorder.close(_why_ended(error), _stats(device))
         raise
-    recorder.close(reason, asdict(device.stats))
+    recorder.close(reason, _stats(device))
     yield recorder.committed
+
+
+def _stats(device: Device) -> dict[str, int | float]:
+    return {name: value for name, value in asdict(device.stats).items() if value is not None}
+
+
+def _told(gap: Reconnect) -> dict[str, object]:
+    return {"port": gap.port, "missing": gap.samples, "by_counter": gap.by_counter}
 
 
 def _why_ended(error: BaseException) -> str:

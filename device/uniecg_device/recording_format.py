@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Annotated, Final
 
@@ -18,17 +19,20 @@ VERSION: Final = 1
 
 SCHEMA: Final = (
     "CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID",
-    "CREATE TABLE samples (position INTEGER PRIMARY KEY, samples INTEGER NOT NULL, arrived REAL NOT NULL,"
-    " counts BLOB NOT NULL, electrodes BLOB)",
-    "CREATE TABLE wire (id INTEGER PRIMARY KEY, connection INTEGER NOT NULL, base INTEGER NOT NULL,"
-    " size INTEGER NOT NULL, bytes BLOB NOT NULL)",
+    "CREATE TABLE samples (position INTEGER PRIMARY KEY, samples INTEGER NOT NULL, connection INTEGER NOT NULL,"
+    " framed INTEGER NOT NULL, arrived REAL NOT NULL, counts BLOB NOT NULL, electrodes BLOB)",
+    "CREATE TABLE wire (id INTEGER PRIMARY KEY, connection INTEGER NOT NULL, size INTEGER NOT NULL,"
+    " bytes BLOB NOT NULL)",
     "CREATE TABLE events (id INTEGER PRIMARY KEY, position INTEGER NOT NULL, time REAL NOT NULL,"
     " kind TEXT NOT NULL, detail TEXT NOT NULL)",
 )
 """about: `description`, `profile`, `stats`, and `closed` in a recording that came to its end, all but the profile JSON.
-samples: a contiguous stretch each, packed (`packing`); electrodes is NULL while all are on. wire: with --wire,
-deflated; base is the position of sample 0 of the framer that these bytes of this connection went into.
+samples: a contiguous stretch each, packed (`packing`); electrodes is NULL while all are on. position is the device's
+clock; framed is where the first of them lies in its connection, as the framer counts. wire: with --wire, deflated.
 arrived, time: Unix time."""
+
+Stats = Mapping[str, int | float]
+"""`DeviceStats` by name, without what it does not know yet."""
 
 Text = Annotated[str, Meta(max_length=4096)]
 Finite = Annotated[float, Meta(ge=-1e12, le=1e12)]

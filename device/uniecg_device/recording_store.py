@@ -41,9 +41,14 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """Consecutive samples. counts: int32 (channels, samples); electrodes_off: uint32 (samples,), bit c of channel c."""
+    """Consecutive samples. counts: int32 (channels, samples); electrodes_off: uint32 (samples,), bit c of channel c.
+
+    position: of the first on the device's clock. framed: its number in its connection, as the framer counts.
+    """
 
     position: int
+    connection: int
+    framed: int
     counts: NDArray[np.int32]
     electrodes_off: NDArray[np.uint32]
 
@@ -52,10 +57,15 @@ class Piece:
         """Position just after the last sample."""
         return self.position + len(self.electrodes_off)
 
+    def part(self, first: int, last: int) -> Piece:
+        """Its samples from `first` up to `last`, counted from its own first."""
+        counts, off = self.counts[:, first:last], self.electrodes_off[first:last]
+        return Piece(self.position + first, self.connection, self.framed + first, counts, off)
+
 
 @dataclass(frozen=True)
 class Event:
-    """What happened at a position: kind is `connected`, `gap`, `counters`, ...; time is Unix time."""
+    """What happened at a position: kind is `connected` (again), `gap`, `counters`, ...; time is Unix time."""
 
     position: int
     time: float
@@ -65,10 +75,9 @@ class Event:
 
 @dataclass(frozen=True)
 class WireBytes:
-    """A stretch of what came over the line, in order. A new connection is a framer that begins at `base`."""
+    """A stretch of what came over the line, in order. A new connection is a framer that begins."""
 
     connection: int
-    base: int
     data: bytes
 
 
@@ -87,7 +96,7 @@ class Store:
         try:
             about = dict(self._rows("SELECT key, value FROM about LIMIT 16"))
             self.description = self._decode(about, "description", Description)
-            self.stats = self._decode(about, "stats", dict[str, int])
+            self.stats = self._decode(about, "stats", dict[str, int | float])
             self.closed = self._decode(about, "closed", Closed) if "closed" in about else None
             profile = about.get("profile")
             if not isinstance(profile, str):
@@ -123,7 +132,7 @@ class Store:
         """Samples at positions start <= p < stop in order; a jump between two pieces is a gap. Raises InputError."""
         before = self._rows("SELECT position FROM samples WHERE position <= ? ORDER BY position DESC LIMIT 1", start)
         query = (
-            "SELECT position, samples, counts, electrodes FROM samples"
+            "SELECT position, samples, connection, framed, counts, electrodes FROM samples"
             " WHERE position >= ? AND position < ? ORDER BY position LIMIT 8"
         )
         end = self._position(before[0][0]) if before else 0
@@ -134,7 +143,7 @@ class Store:
                     raise self._damaged(f"the samples at {piece.position} overlap those before")
                 end = piece.end
                 if piece.end > start:
-                    yield _cut(piece, start, stop)
+                    yield piece.part(max(start - piece.position, 0), min(stop, piece.end) - piece.position)
 
     def blocks(self, start: int = 0, stop: int = _LAST_POSITION) -> Iterator[Block]:
         """The same as a live device yields it: millivolts of all leads, NaN where an electrode is off."""
@@ -163,13 +172,13 @@ class Store:
 
     def wire(self) -> Iterator[WireBytes]:
         """What came over the line, if it was kept. Raises InputError."""
-        for _, connection, base, size, blob in self._table("id, connection, base, size, bytes", "wire", 4):
-            if not (isinstance(connection, int) and isinstance(size, int) and isinstance(blob, bytes)):
+        for _, connection, size, blob in self._table("id, connection, size, bytes", "wire", 4):
+            if not (isinstance(size, int) and isinstance(blob, bytes)):
                 raise self._damaged("its wire bytes are not as they should be")
             if not 0 < size <= MOST_BYTES:
                 raise self._damaged(f"it announces {size} wire bytes in one piece")
             try:
-                yield WireBytes(connection, self._position(base), inflate(blob, size))
+                yield WireBytes(self._position(connection), inflate(blob, size))
             except ValueError as error:
                 raise self._damaged(f"a piece of its wire bytes: {error}") from None
 
@@ -191,7 +200,9 @@ class Store:
             seconds=self._length(first[0][1]) / self.description.fs
         )
 
-    def _piece(self, position: object, samples: object, counts: object, electrodes: object) -> Piece:
+    def _piece(
+        self, position: object, samples: object, connection: object, framed: object, counts: object, electrodes: object
+    ) -> Piece:
         length = self._length(samples)
         if not isinstance(counts, bytes) or not isinstance(electrodes, bytes | None):
             raise self._damaged(f"the samples at {position} are not as they should be")
@@ -202,7 +213,8 @@ class Store:
                 flags = unpack(electrodes, 1, length)[0].view(np.uint32)
         except ValueError as error:
             raise self._damaged(f"the samples at {position}: {error}") from None
-        return Piece(self._position(position), values, flags)
+        place = self._position(position), self._position(connection), self._position(framed)
+        return Piece(*place, values, flags)
 
     def _position(self, value: object) -> int:
         if not (isinstance(value, int) and 0 <= value < _LAST_POSITION):
@@ -240,13 +252,6 @@ class Store:
 
     def _damaged(self, why: str) -> InputError:
         return _damaged(self.path, why)
-
-
-def _cut(piece: Piece, start: int, stop: int) -> Piece:
-    first, last = max(start - piece.position, 0), min(stop, piece.end) - piece.position
-    if (first, last) == (0, piece.counts.shape[1]):
-        return piece
-    return Piece(piece.position + first, piece.counts[:, first:last], piece.electrodes_off[first:last])
 
 
 # The file

@@ -11,7 +11,7 @@ import numpy as np
 
 from uniecg_device._native import Framer
 from uniecg_device.errors import InputError
-from uniecg_device.profile import parse_profile
+from uniecg_device.profile import Profile, parse_profile
 from uniecg_device.recording_store import Piece, Store
 
 _PUSH_BYTES = 1024
@@ -33,54 +33,85 @@ class Replay:
 def replay(store: Store) -> Replay:
     """Frames a recording's wire bytes anew and compares every sample with the recorded one, counts and electrodes.
 
-    Raises InputError where the recording has no wire bytes, and where a sample differs or is not in them.
+    Raises InputError where the recording has no wire bytes, where a sample differs or is not in them, and where it lies
+    elsewhere on the clock than the device's counter says.
     """
     identical = framed = 0
-    for piece in framed_again(store):
-        framed += len(piece.electrodes_off)
-        for recorded in store.pieces(piece.position, piece.end):
-            _compare(store, piece, recorded)
-            identical += len(recorded.electrodes_off)
-    recorded_in_all = sum(len(piece.electrodes_off) for piece in store.pieces())
-    if framed == 0 and recorded_in_all:
-        raise InputError(f"{store.path.name} holds no wire bytes to replay; record with --wire")
-    if identical != recorded_in_all:
-        raise InputError(
-            f"{store.path.name}: {recorded_in_all - identical} of {recorded_in_all} recorded samples do not come out "
-            "of its wire bytes; the file was changed, or this program frames differently from the one that recorded it"
-        )
+    profile = _profile_of(store)
+    pieces = _placed(store, profile)
+    recorded = next(pieces, None)
+    for again in _framed_again(store, profile):
+        framed += len(again.electrodes_off)
+        while recorded is not None and (recorded.connection, recorded.framed) < (again.connection, again.end):
+            if (recorded.connection, recorded.framed) < (again.connection, again.framed):
+                raise _absent(store, recorded)
+            common = min(again.end - recorded.framed, len(recorded.electrodes_off))
+            _compare(store, again, recorded.part(0, common))
+            identical += common
+            rest = recorded.part(common, len(recorded.electrodes_off))
+            recorded = rest if len(rest.electrodes_off) else next(pieces, None)
+    if recorded is not None:
+        raise _absent(store, recorded)
     return Replay(identical, framed - identical)
 
 
-def framed_again(store: Store) -> Iterator[Piece]:
-    """What the stored profile's framer makes of the wire bytes, in order. Raises InputError."""
-    try:
-        profile = parse_profile(store.profile)
-    except (ValueError, msgspec.MsgspecError) as error:
-        raise InputError(f"{store.path.name}: its device profile is not usable: {error}") from None
-    if profile.leads != store.description.leads:
-        raise InputError(f"{store.path.name}: its device profile has other leads than its samples")
-    connection, framer = None, profile.make_framer(_RING_SAMPLES)
+def _framed_again(store: Store, profile: Profile) -> Iterator[Piece]:
+    """What the profile's framer makes of the wire bytes, in order and at its own positions."""
+    connection, framer = -1, profile.make_framer(_RING_SAMPLES)
     for stretch in store.wire():
         if stretch.connection != connection:
             connection, framer = stretch.connection, profile.make_framer(_RING_SAMPLES)
         for first in range(0, len(stretch.data), _PUSH_BYTES):
             framer.push(stretch.data[first : first + _PUSH_BYTES])
-            yield from _pull(framer, stretch.base)
+            yield from _pull(framer, connection)
+    if connection < 0 and store.span:
+        raise InputError(f"{store.path.name} holds no wire bytes to replay; record with --wire")
 
 
-def _pull(framer: Framer, base: int) -> Iterator[Piece]:
+def _profile_of(store: Store) -> Profile:
+    try:
+        profile = parse_profile(store.profile)
+    except (ValueError, msgspec.MsgspecError, RecursionError) as error:
+        raise InputError(f"{store.path.name}: its device profile is not usable: {error}") from None
+    if profile.leads != store.description.leads:
+        raise InputError(f"{store.path.name}: its device profile has other leads than its samples")
+    return profile
+
+
+def _pull(framer: Framer, connection: int) -> Iterator[Piece]:
     counts, electrodes_off, positions = framer.pull_counts(_RING_SAMPLES)
     breaks = np.flatnonzero(np.diff(positions) != 1) + 1
     for first, last in pairwise([0, *breaks.tolist(), len(positions)]):
         if last > first:
-            yield Piece(base + int(positions[first]), counts[:, first:last], electrodes_off[first:last])
+            start = int(positions[first])
+            yield Piece(start, connection, start, counts[:, first:last], electrodes_off[first:last])
 
 
-def _compare(store: Store, framed: Piece, recorded: Piece) -> None:
-    part = slice(recorded.position - framed.position, recorded.end - framed.position)
-    same = (framed.counts[:, part] == recorded.counts).all(axis=0)
-    same &= framed.electrodes_off[part] == recorded.electrodes_off
+def _placed(store: Store, profile: Profile) -> Iterator[Piece]:
+    """The recorded pieces. Raises InputError where one is not where the device's counter puts it."""
+    counted = profile.counter_span is not None
+    connection = shift = None
+    for piece in store.pieces():
+        if piece.connection != connection:
+            connection, shift = piece.connection, piece.position - piece.framed
+        if counted and piece.position - piece.framed != shift:
+            raise InputError(
+                f"{store.path.name}: the sample at {piece.position} is not where the device's counter puts it"
+            )
+        yield piece
+
+
+def _compare(store: Store, again: Piece, recorded: Piece) -> None:
+    first = recorded.framed - again.framed
+    part = again.part(first, first + len(recorded.electrodes_off))
+    same = (part.counts == recorded.counts).all(axis=0) & (part.electrodes_off == recorded.electrodes_off)
     if not same.all():
         position = recorded.position + int(np.argmin(same))
         raise InputError(f"{store.path.name}: the sample at {position} is not the one that its wire bytes give")
+
+
+def _absent(store: Store, recorded: Piece) -> InputError:
+    return InputError(
+        f"{store.path.name}: the sample at {recorded.position} does not come out of its wire bytes; the file was "
+        "changed, or this program frames differently from the one that recorded it"
+    )

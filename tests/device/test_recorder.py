@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -12,9 +13,11 @@ import struct
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 import zlib
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -29,13 +32,14 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from numpy.typing import NDArray
 
+from uniecg_device import discovery
 from uniecg_device import recorder as recorder_module
-from uniecg_device.counts import channel_scale, to_millivolts
-from uniecg_device.device import open_device
+from uniecg_device.counts import Samples, output_leads
+from uniecg_device.device import Device, open_device
 from uniecg_device.encoder import encode_frames, to_counts
 from uniecg_device.errors import DeviceError, InputError
 from uniecg_device.packing import MOST_VALUES, deflate, inflate, pack, unpack
-from uniecg_device.profile import FOLDER, load_profile
+from uniecg_device.profile import FOLDER, load_profile, parse_profile
 from uniecg_device.recorder import Recorder
 from uniecg_device.recording import describe, record
 from uniecg_device.recording_format import SCHEMA, Description
@@ -43,6 +47,8 @@ from uniecg_device.recording_store import Piece, open_store
 from uniecg_device.replay import replay
 from uniecg_device.signals import INDEPENDENT_LEADS, LEADS, Recording, twelve_leads
 from uniecg_device.simulator import Faults, Simulator
+
+from .unit import Unit
 
 E8 = load_profile("e8_12lead")
 TEXT = (FOLDER / "e8_12lead.toml").read_text()
@@ -64,8 +70,27 @@ def played(recording: Recording) -> NDArray[np.int64]:
 def feed(recorder: Recorder, first: int, samples: int, seed: int = 0) -> NDArray[np.int32]:
     """Samples as a device hands them over; the same ones for the same positions and seed."""
     counts = expected(first, samples, seed)
-    recorder.samples(counts, np.zeros(samples, np.uint32), np.arange(first, first + samples, dtype=np.uint64))
+    hand_over(recorder, first, counts, np.zeros(samples, np.uint32))
     return counts
+
+
+def hand_over(
+    recorder: Recorder,
+    first: int,
+    counts: NDArray[np.int32],
+    flags: NDArray[np.uint32],
+    *,
+    connection: int = 0,
+    framed: int | None = None,
+) -> None:
+    """As a device does it: consecutive samples, which the framer counted like this unless told otherwise."""
+    numbers = np.arange(first, first + len(flags))
+    positions = numbers if framed is None else np.arange(framed, framed + len(flags))
+    recorder.samples(connection, Samples(counts, flags, positions, numbers))
+
+
+def counters(device: Device) -> dict[str, int]:
+    return {name: value for name, value in asdict(device.stats).items() if value is not None}
 
 
 def expected(first: int, samples: int, seed: int = 0) -> NDArray[np.int32]:
@@ -87,7 +112,7 @@ def path(tmp_path: Path) -> Path:
 def made(path: Path) -> Path:
     """A whole recording of 3 s with a gap, wire bytes of noise and events."""
     with Recorder(path, ABOUT, TEXT, wire=True) as recorder:
-        recorder.connected(0)
+        recorder.connected()
         for first in (0, 500, 1020):
             feed(recorder, first, 500)
             recorder.wire(np.random.default_rng(first).bytes(3000))
@@ -104,7 +129,7 @@ def test_a_recording_is_what_the_device_sent(path: Path) -> None:
     faults = Faults(seed=4, drop=0.005)
     simulator = Simulator(E8, recording, speed=4, loop=False, faults=faults)
     with simulator, pytest.raises(DeviceError, match="silent"):
-        for _ in record("e8_12lead", simulator.url, path, wire=True):
+        for _ in record("e8_12lead", simulator.url, path, wire=True, reconnect=0):
             pass
     with open_store(path) as store:
         pieces = list(store.pieces())
@@ -150,7 +175,7 @@ def test_any_samples_come_back(tmp_path: Path, data: st.DataObject) -> None:
             flags = data.draw(arrays.arrays(np.uint32, samples, elements=st.integers(0, (1 << 32) - 1)))
             position, missing = position + gap, missing + gap
             positions = np.arange(position, position + samples, dtype=np.uint64)
-            recorder.samples(counts, flags, positions)
+            hand_over(recorder, position, counts, flags)
             given_pieces.append((positions, counts, flags))
             position += samples
             if data.draw(st.booleans()):
@@ -185,13 +210,13 @@ def test_blocks_are_those_of_the_live_device(path: Path) -> None:
     with Recorder(path, ABOUT, TEXT) as recorder:
         with (
             Simulator(E8, recording, speed=None, loop=False) as simulator,
-            open_device(E8, simulator.url, silence_seconds=0.5, tap=recorder) as device,
+            open_device(E8, simulator.url, silence_seconds=0.5, reconnect=0, tap=recorder) as device,
             pytest.raises(DeviceError),
         ):
             live = []
             for block in device:
                 live.append(block)
-        recorder.close("done", asdict(device.stats))
+        recorder.close("done", counters(device))
     with open_store(path) as store:
         stored = list(store.blocks())
     assert sum(block.signal.shape[1] for block in live) == 600 and stored[0].leads == LEADS
@@ -199,20 +224,11 @@ def test_blocks_are_those_of_the_live_device(path: Path) -> None:
     assert np.array_equal(joined, np.concatenate([block.signal for block in live], axis=1), equal_nan=True)
 
 
-def test_counts_become_the_framer_s_own_millivolts() -> None:
-    counts = np.random.default_rng(2).integers(0, 4096, (8, 400)).astype(np.int32)
-    frames = encode_frames(E8, counts).tobytes()
-    framer = E8.make_framer(1000)
-    framer.push(frames)
-    assert np.array_equal(to_millivolts(counts, *channel_scale(E8)), framer.pull(400)[0])
-
-
 def test_events_and_troubles_are_noted(made: Path) -> None:
     with open_store(made) as store:
         events = [(event.position, event.kind, event.detail) for event in store.events()]
         assert store.stats == {"samples": 1500, "lost_samples": 20}
     assert events == [
-        (0, "connected", {"connection": 1}),
         (1000, "gap", {"samples": 20}),
         (1520, "counters", {"lost_samples": 20}),
     ]
@@ -287,6 +303,7 @@ NOISE = np.random.default_rng(0).integers(0, 4096, (8, 20_000)).astype(np.int32)
 FILL = """
     import sys
     import numpy as np
+    from uniecg_device.counts import Samples
     from uniecg_device.errors import InputError
     from uniecg_device.profile import load_profile
     from uniecg_device.recorder import Recorder
@@ -294,8 +311,9 @@ FILL = """
     counts = np.load(sys.argv[2])
     with Recorder(sys.argv[1], describe(load_profile("e8_12lead"), "", synthetic=False), "") as recorder:
         for first in range(0, counts.shape[1], 500):
-            positions = np.arange(first, first + 500, dtype=np.uint64)
-            recorder.samples(counts[:, first : first + 500], np.zeros(500, np.uint32), positions)
+            numbers = np.arange(first, first + 500)
+            some, off = counts[:, first : first + 500], np.zeros(500, np.uint32)
+            recorder.samples(0, Samples(some, off, numbers, numbers))
             try:
                 recorder.commit({})
             except InputError as error:
@@ -335,7 +353,7 @@ def killed_in_a_transaction(made: Path, folder: Path) -> Path:
     writer.execute("BEGIN IMMEDIATE")
     writer.execute("UPDATE about SET value = '{}' WHERE key = 'description'")
     for position in range(2000, 2400):
-        writer.execute("INSERT INTO samples VALUES (?, 1, 0.0, zeroblob(3000), NULL)", (position,))
+        writer.execute("INSERT INTO samples VALUES (?, 1, 0, 0, 0.0, zeroblob(3000), NULL)", (position,))
     folder.mkdir()
     for name in (made.name, f"{made.name}-journal"):
         shutil.copy(made.with_name(name), folder / name)
@@ -401,7 +419,7 @@ def test_a_device_that_does_not_open_leaves_no_file(path: Path) -> None:
 
 def test_a_device_that_goes_away_ends_the_recording_whole(path: Path) -> None:
     simulator = Simulator(E8, make_recording(1000), speed=5)
-    steps = record("e8_12lead", simulator.url, path)
+    steps = record("e8_12lead", simulator.url, path, reconnect=0)
     next(steps)
     simulator.close()
     with pytest.raises(DeviceError, match="went away"):
@@ -428,17 +446,78 @@ def test_stopping_it_keeps_what_was_received(path: Path) -> None:
         assert store.closed is not None and store.closed.reason == "it was asked to end" and store.end >= 500
 
 
+@pytest.fixture
+def unit(monkeypatch: pytest.MonkeyPatch) -> Iterator[Unit]:
+    with Unit() as unit:
+        monkeypatch.setattr(discovery, "serial_ports", lambda: unit.ports)
+        yield unit
+
+
+STREAMING = re.sub(r"(?m)^(open|close) = .*\n", "", TEXT)  # a unit that streams by itself
+
+
+def test_a_device_that_comes_back_is_recorded_on_one_clock(path: Path, unit: Unit) -> None:
+    profile, told = path.with_name("unit.toml"), list[str]()
+    profile.write_text(STREAMING)
+    steps = record(profile, unit.url, path, wire=True, seconds=3, notify=told.append)
+    before = next(steps).samples
+    unit.unplug()
+    away = time.monotonic()
+    threading.Timer(1.6, unit.plug).start()
+    after = next(steps)
+    assert time.monotonic() - away > 1.5 and after.samples > before and after.gaps == 1
+    list(steps)
+    with open_store(path) as store:
+        (connected,) = (event for event in store.events() if event.kind == "connected")
+        pieces = list(store.pieces())
+        assert replay(store).identical == sum(len(piece.electrodes_off) for piece in pieces)
+        assert store.profile == STREAMING and store.stats["reconnects"] == 1 and len(told) == 2
+    taken = np.concatenate([piece.counts[0] + 4096 * piece.counts[1] for piece in pieces])
+    places = np.concatenate([np.arange(piece.position, piece.end) for piece in pieces])
+    assert np.unique(taken - places).size == 1, "every sample lies where the unit took it"
+    detail = {"port": unit.url, "missing": connected.detail["missing"], "by_counter": True}
+    assert connected.detail == detail and detail["missing"] >= 1.5 * 500
+    assert connected.position in [piece.position for piece in pieces if piece.connection == 1]
+
+
+def test_what_came_last_is_safe_while_the_device_is_away(path: Path, unit: Unit) -> None:
+    with Recorder(path, ABOUT, STREAMING) as recorder:
+        profile = parse_profile(STREAMING)
+        with open_device(profile, unit.url, tap=recorder) as device:
+            next(device)
+            unit.unplug()
+            reader = threading.Thread(target=lambda: deque(device, 0))
+            reader.start()
+            wait_until(lambda: recorder.committed.samples == device.stats.samples)
+            device.close()
+            reader.join()
+
+
 # Replay
 
 
+@pytest.mark.parametrize("name", ["ad8232_text", "hackeeg_jsonlines", "openbci_cyton_daisy", "bitalino_6ch"])
+def test_lines_decoded_frames_and_channels_that_are_no_leads_are_recorded(path: Path, name: str) -> None:
+    profile = load_profile(name)
+    with Simulator(profile, make_recording(3000), speed=4) as simulator:
+        list(record(name, simulator.url, path, wire=True, seconds=2))
+    with open_store(path) as store:
+        pieces, leads = list(store.pieces()), store.description.leads
+        assert replay(store).identical == sum(len(piece.electrodes_off) for piece in pieces) >= 2 * profile.fs
+        assert {block.leads for block in store.blocks()} == {output_leads(profile.leads)}
+    assert leads == profile.leads and all(len(piece.counts) == len(leads) for piece in pieces)
+
+
 def test_samples_that_the_ring_had_no_room_for_are_in_the_wire_bytes(path: Path) -> None:
-    with Recorder(path, ABOUT, TEXT, wire=True) as recorder:
-        simulator = Simulator(E8, make_recording(1000), speed=None, loop=False)
-        with simulator, open_device(E8, simulator.url, silence_seconds=0.3, ring_seconds=0.5, tap=recorder) as device:
-            wait_until(lambda: device.stats.frames == 1000)
-            with pytest.raises(DeviceError):
-                list(device)
-            recorder.close("done", asdict(device.stats))
+    with (
+        Recorder(path, ABOUT, TEXT, wire=True) as recorder,
+        Simulator(E8, make_recording(1000), speed=None, loop=False) as simulator,
+        open_device(E8, simulator.url, silence_seconds=0.3, ring_seconds=0.5, reconnect=0, tap=recorder) as device,
+    ):
+        wait_until(lambda: device.stats.frames == 1000)
+        with pytest.raises(DeviceError):
+            list(device)
+        recorder.close("done", counters(device))
     with open_store(path) as store:
         found = replay(store)
     assert (found.identical, found.further) == (250, 750)
@@ -448,12 +527,12 @@ def test_a_sample_that_is_not_the_wire_s_is_found(path: Path) -> None:
     counts = np.random.default_rng(2).integers(0, 4096, (8, 400)).astype(np.int32)
     changed = counts.copy()
     changed[3, 217] ^= 1
-    for kept, says in ((counts, None), (changed, "sample at 217"), (np.tile(counts, 2), "400 of 800 recorded")):
+    for kept, says in ((counts, None), (changed, "sample at 217"), (np.tile(counts, 2), "sample at 400 does not")):
         path.unlink(missing_ok=True)
         with Recorder(path, ABOUT, TEXT, wire=True) as recorder:
-            recorder.connected(0)
+            recorder.connected()
             recorder.wire(encode_frames(E8, counts).tobytes())
-            recorder.samples(kept, np.zeros(kept.shape[1], np.uint32), np.arange(kept.shape[1], dtype=np.uint64))
+            hand_over(recorder, 0, kept, np.zeros(kept.shape[1], np.uint32))
             recorder.close("done", {})
         with open_store(path) as store:
             if says is None:
@@ -465,18 +544,35 @@ def test_a_sample_that_is_not_the_wire_s_is_found(path: Path) -> None:
 
 def test_a_reconnect_is_a_framer_of_its_own(path: Path) -> None:
     counts = np.random.default_rng(2).integers(0, 4096, (8, 400)).astype(np.int32)
-    wire, none = encode_frames(E8, counts).tobytes(), np.zeros(400, np.uint32)
+    data, none = encode_frames(E8, counts).tobytes(), np.zeros(400, np.uint32)
     with Recorder(path, ABOUT, TEXT, wire=True) as recorder:
-        for base in (0, 5000):
-            recorder.connected(base)
-            recorder.wire(wire[: -11 if base == 0 else None])  # the plug was pulled amid a frame
-            whole = 399 if base == 0 else 400
-            positions = np.arange(base, base + whole, dtype=np.uint64)
-            recorder.samples(counts[:, :whole], none[:whole], positions)
+        for piece in (data[:-11], b"", data):  # the plug was pulled amid a frame, and nothing came at first
+            recorder.connected()
+            recorder.wire(piece)
+        hand_over(recorder, 0, counts[:, :399], none[:399])
+        hand_over(recorder, 5000, counts, none, connection=2, framed=0)
         recorder.close("done", {})
     with open_store(path) as store:
         assert replay(store).identical == 799
-        assert [event.kind for event in store.events()] == ["connected", "gap", "connected"]
+        assert [event.kind for event in store.events()] == ["gap"]
+
+
+@pytest.mark.parametrize("counted", [True, False])
+def test_only_where_the_wire_counts_it_says_where_samples_lie(path: Path, counted: bool) -> None:
+    text = TEXT if counted else re.sub(r"(?m)^counter = .*\n", "", TEXT)
+    counts = np.random.default_rng(2).integers(0, 4096, (8, 400)).astype(np.int32)
+    with Recorder(path, ABOUT, text, wire=True) as recorder:
+        recorder.connected()
+        recorder.wire(encode_frames(E8, counts).tobytes())
+        hand_over(recorder, 0, counts[:, :250], np.zeros(250, np.uint32))
+        hand_over(recorder, 257, counts[:, 250:], np.zeros(150, np.uint32), framed=250)  # as if 7 were found missing
+        recorder.close("done", {})
+    with open_store(path) as store:
+        if counted:
+            with pytest.raises(InputError, match="sample at 257 is not where the device's counter puts it"):
+                replay(store)
+        else:
+            assert replay(store).identical == 400
 
 
 def test_without_wire_bytes_there_is_nothing_to_replay(path: Path) -> None:
@@ -578,7 +674,7 @@ def test_pages_that_lead_in_circles_end(made: Path) -> None:
     connection = sqlite3.connect(made, isolation_level=None)
     connection.execute("BEGIN")
     for position in range(2000, 5000):
-        connection.execute("INSERT INTO samples VALUES (?, 1, 0.0, zeroblob(100), NULL)", (position,))
+        connection.execute("INSERT INTO samples VALUES (?, 1, 0, 0, 0.0, zeroblob(100), NULL)", (position,))
     connection.execute("COMMIT")
     size = connection.execute("PRAGMA page_size").fetchone()[0]
     root = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'samples'").fetchone()[0]
@@ -608,7 +704,7 @@ def test_a_file_that_was_cut_short_is_read_or_refused(made: Path) -> None:
         readable_or_refused(made)
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_file_with_damaged_bytes_is_read_or_refused(made: Path, data: st.DataObject) -> None:
     whole = made.read_bytes()

@@ -110,8 +110,7 @@ def _parts(store: Store, grid: _Grid, piece: Piece) -> Iterator[Piece]:
     while first < piece.end:
         record = (first - store.first) // grid.samples
         last = min(piece.end, store.first + (record + 1) * grid.samples)
-        cut = slice(first - piece.position, last - piece.position)
-        yield Piece(first, piece.counts[:, cut], piece.electrodes_off[cut])
+        yield piece.part(first - piece.position, last - piece.position)
         first = last
 
 
