@@ -12,7 +12,8 @@ from uniecg_device import discovery, profile
 from uniecg_device.discovery import SerialPort
 from uniecg_device.profile import Usb, load_profile
 from uniecg_runtime.cli.app import app
-from uniecg_runtime.cli.stream import _note, live_line
+from uniecg_runtime.cli.output import remark
+from uniecg_runtime.cli.stream import live_line
 from uniecg_runtime.stream import LiveState
 
 CYTON = SerialPort("/dev/ttyUSB0", 0x0403, 0x6015, "DM00Q0QN", "FT231X [USB] UART\x1b[31m", "FTDI", "1-1.2")
@@ -55,7 +56,7 @@ def test_no_device_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_loss_and_a_return_are_told_beside_the_stream(capsys: pytest.CaptureFixture[str]) -> None:
-    _note("/dev/ttyUSB0 went away")
+    remark("/dev/ttyUSB0 went away")
     told = capsys.readouterr()
     assert told.err == "/dev/ttyUSB0 went away\n" and told.out == ""
     state = LiveState(9.0, 72.0, None, (), 1, 2.0, 1000, 0, 0, {"reconnects": 1, "duplicates": 0, "drift_ppm": None})

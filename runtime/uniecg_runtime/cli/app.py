@@ -44,6 +44,10 @@ UnitsOption = Annotated[
 LeadsOption = Annotated[str | None, typer.Option("--leads", help="Lead names in the file's order: I,II,V1.")]
 SexOption = Annotated[str | None, typer.Option("--sex", help="male or female.")]
 AgeOption = Annotated[float | None, typer.Option("--age", help="Years, 0 to 120.")]
+PortOption = Annotated[str, typer.Option("--port", help="/dev/ttyUSB0, usb:VID:PID[:SERIAL], socket://host:port.")]
+ReconnectOption = Annotated[
+    float, typer.Option("--reconnect", min=0, help="Seconds to look for a device that was lost; 0: not at all.")
+]
 RateOption = Annotated[float | None, typer.Option("--heart-rate", help="Beats per minute, 20 to 300.")]
 
 
@@ -181,14 +185,12 @@ def chat(
 @app.command()
 def stream(
     device: Annotated[str, typer.Option("--device", help="Device profile: a name, or a TOML file.")],
-    port: Annotated[str, typer.Option("--port", help="/dev/ttyUSB0, usb:VID:PID[:SERIAL], socket://host:port.")],
+    port: PortOption,
     bundle: BundleOption = BUILT_IN,
     interval: Annotated[float, typer.Option("--interval", help="Seconds between interpretations.")] = 10.0,
     windows: Annotated[int | None, typer.Option("--windows", min=1, help="Stop after this many windows.")] = None,
     duration: Annotated[float | None, typer.Option("--duration", help="Stop after this many seconds.")] = None,
-    reconnect: Annotated[
-        float, typer.Option("--reconnect", min=0, help="Seconds to look for a device that was lost; 0: not at all.")
-    ] = 60.0,
+    reconnect: ReconnectOption = 60.0,
     threads: ThreadsOption = None,
     backend: BackendOption = Backend.cpu,
     key: KeyOption = None,
@@ -230,7 +232,7 @@ def simulate(
 @app.command()
 def record(
     device: Annotated[str, typer.Option("--device", help="Device profile: a name, or a TOML file.")],
-    port: Annotated[str, typer.Option("--port", help="/dev/ttyUSB0, socket://host:port, rfc2217://host:port.")],
+    port: PortOption,
     out: Annotated[Path, typer.Option("--out", help="x.uniecg, one file; an existing one is never overwritten.")],
     seconds: Annotated[float | None, typer.Option("--seconds", help="Stop after so much; else at Ctrl-C.")] = None,
     wire: Annotated[bool, typer.Option("--wire", help="Keep the bytes of the line too, for `uniecg replay`.")] = False,
@@ -240,12 +242,13 @@ def record(
             "--synthetic/--no-synthetic", help="A simulator plays, or not; a pseudo-terminal is taken for one."
         ),
     ] = None,
+    reconnect: ReconnectOption = 60.0,
     json: JsonOption = False,
 ) -> None:
     """Write what a device sends to a file, safe on the disk within a second."""
     from uniecg_runtime.cli import record as command
 
-    command.run(device, port, out, seconds=seconds, wire=wire, synthetic=synthetic, as_json=json)
+    command.run(device, port, out, reconnect, seconds=seconds, wire=wire, synthetic=synthetic, as_json=json)
 
 
 @app.command()

@@ -31,6 +31,11 @@ def complain(text: str) -> None:
     print(f"error: {clean(' '.join(text.split()))}", file=sys.stderr)
 
 
+def remark(text: str) -> None:
+    """One line on standard error, beside those that a program may read."""
+    print(clean(" ".join(text.split())), file=sys.stderr, flush=True)
+
+
 def say(text: str = "", end: str = "\n") -> None:
     """Write to standard output at once."""
     sys.stdout.write(clean(text) + end)

@@ -11,16 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uniecg_device.errors import InputError
-from uniecg_runtime.cli.output import say, say_json
+from uniecg_runtime.cli.output import remark, say, say_json
 
 if TYPE_CHECKING:
     from uniecg_device.recorder import Committed
 
 
 def run(
-    profile: str, port: str, out: Path, *, seconds: float | None, wire: bool, synthetic: bool | None, as_json: bool
+    profile: str,
+    port: str,
+    out: Path,
+    reconnect: float,
+    *,
+    seconds: float | None,
+    wire: bool,
+    synthetic: bool | None,
+    as_json: bool,
 ) -> None:
-    """Record until the time has passed, or Ctrl-C or SIGTERM, which end the recording as asked."""
+    """Record until the time has passed, or Ctrl-C or SIGTERM, which end the recording as asked.
+
+    reconnect: seconds that a lost device is looked for; that it was lost, and is back, goes to standard error.
+    """
     from uniecg_device.recording import is_pseudo_terminal, record
 
     if seconds is not None and not seconds > 0:
@@ -28,9 +39,11 @@ def run(
     if synthetic is None:
         synthetic = is_pseudo_terminal(port)
         if synthetic:
-            say_error("SYNTHETIC: a pseudo-terminal is a simulator's; --no-synthetic where it leads to a device")
+            remark("SYNTHETIC: a pseudo-terminal is a simulator's; --no-synthetic where it leads to a device")
     committed = None
-    steps = record(profile, port, out, seconds=seconds, wire=wire, synthetic=synthetic)
+    steps = record(
+        profile, port, out, seconds=seconds, wire=wire, synthetic=synthetic, reconnect=reconnect, notify=remark
+    )
     with terminable(), closing(steps):
         try:
             for committed in steps:
@@ -79,11 +92,6 @@ def line(committed: Committed) -> str:
     """What is safe on the disk."""
     gaps = f", {committed.gaps} gaps, {committed.missing} samples missing" if committed.gaps else ", no gaps"
     return f"{committed.seconds:.1f} s, {committed.samples} samples{gaps}"
-
-
-def say_error(text: str) -> None:
-    """Beside the lines that a program may read."""
-    print(text, file=sys.stderr)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from uniecg_runtime.cli.output import after_text, clean, quality_line, say, say_json
+from uniecg_runtime.cli.output import after_text, clean, quality_line, remark, say, say_json
 
 if TYPE_CHECKING:
     from uniecg_runtime.cli.opening import Opening
@@ -33,7 +33,7 @@ def run(profile: str, port: str, opening: Opening, limits: Limits, reconnect: fl
 
     assistant = opening.assistant()
     assistant.load(*assistant.looking)  # a backend that does not run here is known now, not a window later
-    with open_device(profile, port, reconnect=reconnect, notify=_note) as device:
+    with open_device(profile, port, reconnect=reconnect, notify=remark) as device:
         events = stream(
             device,
             assistant,
@@ -48,10 +48,6 @@ def run(profile: str, port: str, opening: Opening, limits: Limits, reconnect: fl
                     say_json(line)
         else:
             show(events)
-
-
-def _note(line: str) -> None:
-    print(clean(line), file=sys.stderr, flush=True)
 
 
 def event_json(event: Event) -> dict[str, Any] | None:
