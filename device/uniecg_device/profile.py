@@ -250,11 +250,11 @@ def load_profile(name_or_path: str | Path) -> Profile:
             known = ", ".join(profile_names())
             raise ProfileError(f"no device profile is named {name_or_path!s}: expected one of {known}, or a .toml file")
         path = FOLDER / f"{name_or_path}.toml"
+    text = _read_text(path)
     try:
-        text = _read_text(path)
         return parse_profile(text)
-    except OSError as error:
-        raise ProfileError(f"cannot read the device profile {path}: {error.strerror or error}") from error
+    except RecursionError:
+        raise ProfileError(f"{path} nests its values deeper than any device profile needs") from None
     except tomllib.TOMLDecodeError as error:
         raise ProfileError(f"{path} is not valid TOML: {error}") from error
     except msgspec.ValidationError as error:
@@ -284,8 +284,12 @@ def _split_path(error: str) -> tuple[str, str]:
 
 
 def _read_text(path: Path) -> str:
-    with path.open("rb") as file:
-        content = file.read(_MAX_FILE + 1)
+    """Raises ProfileError for a file that cannot be read, is too large, or is no text."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_FILE + 1)
+    except (OSError, ValueError) as error:  # ValueError: a name with a NUL
+        raise ProfileError(f"cannot read the device profile {path}: {getattr(error, 'strerror', error)}") from error
     if len(content) > _MAX_FILE:
         raise ProfileError(f"{path} is larger than {_MAX_FILE} bytes, which no device profile needs")
     try:

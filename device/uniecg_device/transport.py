@@ -40,6 +40,8 @@ class Transport:
             raise DeviceError(f"{url} is not a port: {error}; give a device such as /dev/ttyUSB0 or a URL") from error
         except self._failures as error:
             raise DeviceError(_why_not_opened(url, error)) from error
+        except Exception as error:  # what pyserial's URL handlers make of options they do not understand
+            raise DeviceError(f"{url} is not a port: {error!r}; give a device such as /dev/ttyUSB0 or a URL") from error
         _lower_latency(self._port)
 
     def read(self) -> bytes:
@@ -105,6 +107,8 @@ def _termios_error() -> tuple[type[Exception], ...]:
 
 def _why_not_opened(url: str, error: Exception) -> str:
     number = getattr(error, "errno", None)
+    if number is None and error.__context__ is not None:  # pyserial could open it, but not configure it
+        number = next(iter(error.__context__.args), None)
     if number == errno.ENOENT:
         return f"the port {url} does not exist; {discovery.present(discovery.serial_ports())}"
     if number in (errno.EACCES, errno.EPERM):

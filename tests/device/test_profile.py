@@ -113,13 +113,15 @@ def test_an_unknown_name_lists_the_known_ones() -> None:
         load_profile("e9")
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"#" * (1 << 19)])
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"#" * (1 << 19), b"x = " + b"[" * 50_000])
 def test_files_that_are_no_profile(tmp_path: Path, content: bytes | None) -> None:
     file = tmp_path / "other.toml"
     if content is not None:
         file.write_bytes(content)
     with pytest.raises(ProfileError, match=r"other\.toml"):
         load_profile(file)
+    with pytest.raises(ProfileError, match="cannot read the device profile"):
+        load_profile("a\0b.toml")
 
 
 @settings(deadline=None, max_examples=200)

@@ -113,3 +113,16 @@ def test_permission_says_which_group(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.setattr(serial.Serial, "open", refuse)
     with pytest.raises(DeviceError, match=r"no permission to open .*usermod -aG \w+ \$USER"):
         Transport(str(tmp_path), 115200)
+
+
+@pytest.mark.parametrize(
+    "url", ["hwgrep://(", "loop://?x=1", "alt:///dev/null?class=VERSION", "socket://", "rfc2217://x"]
+)
+def test_a_url_that_pyserial_cannot_follow_is_one_error(url: str) -> None:
+    with pytest.raises(DeviceError, match=r"is not a port|cannot open"):
+        Transport(url, 115200)
+
+
+def test_a_file_that_is_no_serial_port_is_called_so() -> None:
+    with pytest.raises(DeviceError, match="/dev/null is not a serial port"):
+        Transport("/dev/null", 115200)
