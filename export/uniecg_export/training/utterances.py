@@ -1,4 +1,4 @@
-"""What people say, written out whole: some twenty thousand utterances with what each of them wants.
+"""What people say, written out whole: some thirty thousand utterances with what each of them wants.
 
 Beside the slotted frames of `asked_*` and `wording`, these lines in said/ are each of their own making. Tab-separated:
 
