@@ -275,6 +275,36 @@ def replay(
 
 
 @app.command()
+def calibrate(
+    device: Annotated[str, typer.Option("--device", help="Device profile to begin with: a name, or a TOML file.")],
+    out: Annotated[Path, typer.Option("--out", help="x.toml, the calibrated profile; never written over another.")],
+    recording: Annotated[
+        Path | None, typer.Argument(metavar="[RECORDING]", help="x.uniecg of the signal, in the place of --port.")
+    ] = None,
+    port: Annotated[str | None, typer.Option("--port", help="Where the device is, as for `uniecg stream`.")] = None,
+    pulse: Annotated[
+        float | None, typer.Option("--pulse", help="mV between the plateaus of a square wave; 1 if nothing is said.")
+    ] = None,
+    sine: Annotated[float | None, typer.Option("--sine", help="mV of a sine from peak to peak, in its place.")] = None,
+    hz: Annotated[float | None, typer.Option("--hz", help="The sine's frequency.")] = None,
+    seconds: Annotated[float, typer.Option("--seconds", min=1, max=600, help="How long to measure.")] = 10.0,
+    lead: Annotated[
+        str | None, typer.Option("--lead", help="Leads that see the whole signal: II or I,II; all by default.")
+    ] = None,
+    per_channel: Annotated[
+        bool, typer.Option("--per-channel", help="A scale for each channel; else they must agree within 2 %.")
+    ] = False,
+    source: Annotated[str, typer.Option("--source", help="The generator, for the profile's provenance.")] = "",
+    json: JsonOption = False,
+) -> None:
+    """Measure a known signal on a device and write its scale into a profile of your own."""
+    from uniecg_runtime.cli import calibrate as command
+
+    wave = command.Wave(pulse, sine, hz, source)
+    command.run(recording, device, port, out, wave, seconds=seconds, lead=lead, per_channel=per_channel, as_json=json)
+
+
+@app.command()
 def export(
     checkpoint: Annotated[Path, typer.Argument(metavar="CHECKPOINT", help="File or folder, as published.")],
     out: Annotated[Path, typer.Option("--out", help="Bundle folder to write.")],
