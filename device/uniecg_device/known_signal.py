@@ -67,8 +67,8 @@ def fit_sine(counts: NDArray[np.int32] | Signal, fs: float, hz: float) -> Fit:
     if not (residual <= _NOISE and abs(found / hz - 1) <= _FARTHEST_HZ):
         raise InputError(
             f"found no sine of {hz:g} Hz: the best that fits has {found:.3g} Hz and leaves {100 * residual:.1f} % of "
-            f"its height from peak to peak, expected at most {100 * _NOISE:g} %. Check the generator, its frequency, and "
-            "mains hum"
+            f"its height from peak to peak, expected at most {100 * _NOISE:g} %. Check generator, "
+            "frequency and mains hum"
         )
     return Fit(height, residual, cycles)
 
@@ -97,8 +97,8 @@ def fit_square(counts: NDArray[np.int32] | Signal, fs: float) -> Fit:
     if height < 0.6 * contrast or max(residual, spread) > _NOISE:
         raise InputError(
             f"found no two plateaus: beside its steps the signal varies by {100 * residual:.1f} % of their height "
-            f"(rms) and the steps by {100 * spread:.1f} %, expected at most {100 * _NOISE:g} %. Check the generator, the "
-            "electrodes, and mains hum"
+            f"(rms) and the steps by {100 * spread:.1f} %, expected at most {100 * _NOISE:g} %. Check generator, "
+            "electrodes and mains hum"
         )
     return Fit(height, residual, len(edges) / 2)
 

@@ -25,7 +25,7 @@ def run(*arguments: str) -> Result:
 
 
 def generator(*, hz: float | None = None, half: bool = False) -> Simulator:
-    """A device of 1184 counts per mV with 1 mV on it: a square wave of 2 Hz, or a sine; on lead I perhaps half of it."""
+    """A device of 1184 counts per mV with 1 mV on it: a square wave or a sine; on lead I perhaps half of it."""
     time = np.arange(5000) / 500
     wave = (time * 2 % 1 < 0.4) - 0.5 if hz is None else 0.5 * np.sin(2 * np.pi * hz * time)
     rows = np.tile(wave.astype(np.float32), (8, 1))
