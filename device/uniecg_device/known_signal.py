@@ -136,19 +136,25 @@ def _find_edges(samples: Signal, fs: float) -> tuple[list[_Edge], float]:
             f"found no square wave with plateaus of at least {1000 * _SHORTEST_PLATEAU:g} ms, but "
             f"{len(places)} steps {1000 * float(np.median(lengths)):.0f} ms apart; apply a slower one, or a sine"
         )
-    return _windows(places + look, len(samples), fs), contrast
+    edges = _windows(places + look, len(samples), fs)
+    if len(edges) < _FEWEST_STEPS:
+        raise InputError(
+            f"expected at least {_FEWEST_STEPS} steps with enough samples on both sides, found {len(edges)}; measure "
+            "longer with --seconds, or apply a slower square wave"
+        )
+    return edges, contrast
 
 
 def _windows(places: NDArray[np.intp], end: int, fs: float) -> list[_Edge]:
     """What is fitted of both plateaus at each place; edges too near the ends are left out."""
     guard, most = max(1, round(_GUARD_SECONDS * fs)), max(2, round(_FIT_SECONDS * fs))
-    fewest = (_SHORTEST_PLATEAU - 2 * _GUARD_SECONDS) * fs
+    fewest = max(4, round((_SHORTEST_PLATEAU - 2 * _GUARD_SECONDS) * fs) - 2)
     bounds = [-guard, *places.tolist(), end + guard]
     edges = []
     for left, place, right in zip(bounds, bounds[1:], bounds[2:], strict=False):
         before = np.arange(max(left + guard, place - guard - most), place - guard)
         after = np.arange(place + guard, min(right - guard, place + guard + most))
-        if min(len(before), len(after)) >= max(2, round(fewest) - 2):
+        if min(len(before), len(after)) >= fewest:
             edges.append(_Edge(place - 0.5, before, after))
     return edges
 

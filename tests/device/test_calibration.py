@@ -104,6 +104,12 @@ def test_a_sine_though_the_clocks_differ(
     assert fit.residual < 0.04
 
 
+def test_few_samples_a_second_want_a_slow_square_wave() -> None:
+    with pytest.raises(InputError, match="enough samples"):
+        fit_square(1000 * square(times(25), hz=2.5), 25)
+    assert fit_square(1000 * square(times(25), hz=1), 25).counts == pytest.approx(1000, rel=1e-3)
+
+
 def test_clean_signals_are_measured_to_a_part_in_ten_thousand() -> None:
     time = times(500)
     exact = fit_square(1423 * square(time), 500)
