@@ -147,7 +147,7 @@ def _find_edges(samples: Signal, fs: float) -> tuple[list[_Edge], float]:
 
 def _windows(places: NDArray[np.intp], end: int, fs: float) -> list[_Edge]:
     """What is fitted of both plateaus at each place; edges too near the ends are left out."""
-    guard, most = max(1, round(_GUARD_SECONDS * fs)), max(2, round(_FIT_SECONDS * fs))
+    guard, most = max(1, round(_GUARD_SECONDS * fs)), max(4, round(_FIT_SECONDS * fs))
     fewest = max(4, round((_SHORTEST_PLATEAU - 2 * _GUARD_SECONDS) * fs) - 2)
     bounds = [-guard, *places.tolist(), end + guard]
     edges = []
