@@ -223,13 +223,6 @@ def check_out(path: str | Path) -> Path:
     return path
 
 
-def text_of(profile: str | Path) -> str:
-    """A profile's own words, which `load_profile` has accepted."""
-    path = Path(profile)
-    built_in = path.suffix != ".toml" and len(path.parts) == 1
-    return (FOLDER / f"{profile}.toml" if built_in else path).read_text("utf-8")
-
-
 def _check_agreement(sharing: Sequence[Measured]) -> None:
     values = [one.counts_per_mv for one in sharing]
     if values and max(values) > (1 + _AGREE) * min(values):

@@ -244,12 +244,7 @@ def load_profile(name_or_path: str | Path) -> Profile:
 
     Raises ProfileError, naming the file and where possible the line.
     """
-    path = Path(name_or_path)
-    if path.suffix != ".toml" and len(path.parts) == 1:
-        if str(name_or_path) not in profile_names():
-            known = ", ".join(profile_names())
-            raise ProfileError(f"no device profile is named {name_or_path!s}: expected one of {known}, or a .toml file")
-        path = FOLDER / f"{name_or_path}.toml"
+    path = _path_of(name_or_path)
     text = _read_text(path)
     try:
         return parse_profile(text)
@@ -266,6 +261,21 @@ def load_profile(name_or_path: str | Path) -> Profile:
     except ValueError as error:
         where, message = _split_path(str(error))
         raise ProfileError(f"{_place(path, text, where)}: {message}") from error
+
+
+def text_of(name_or_path: str | Path) -> str:
+    """The profile's own words. Raises ProfileError for a file that cannot be read, is too large, or is no text."""
+    return _read_text(_path_of(name_or_path))
+
+
+def _path_of(name_or_path: str | Path) -> Path:
+    path = Path(name_or_path)
+    if path.suffix == ".toml" or len(path.parts) != 1:
+        return path
+    if str(name_or_path) not in profile_names():
+        known = ", ".join(profile_names())
+        raise ProfileError(f"no device profile is named {name_or_path!s}: expected one of {known}, or a .toml file")
+    return FOLDER / f"{name_or_path}.toml"
 
 
 def parse_profile(text: str) -> Profile:

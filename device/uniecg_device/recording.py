@@ -12,7 +12,7 @@ from uniecg_device import __version__
 from uniecg_device.counts import channel_scale
 from uniecg_device.device import Device, Reconnect, open_device
 from uniecg_device.errors import InputError
-from uniecg_device.profile import FOLDER, Profile, load_profile
+from uniecg_device.profile import Profile, load_profile, text_of
 from uniecg_device.recorder import Committed, Recorder
 from uniecg_device.recording_format import ChannelDescription, Description
 
@@ -64,7 +64,7 @@ def record(
     """
     known = load_profile(profile)
     description = describe(known, port, synthetic=synthetic)
-    with Recorder(path, description, _text_of(profile), wire=wire) as recorder:
+    with Recorder(path, description, text_of(profile), wire=wire) as recorder:
         try:
             device = open_device(known, port, reconnect=reconnect, notify=notify, tap=recorder)
         except BaseException:
@@ -106,13 +106,6 @@ def _told(gap: Reconnect) -> dict[str, object]:
 
 def _why_ended(error: BaseException) -> str:
     return str(error) or "it was asked to end"
-
-
-def _text_of(profile: str | Path) -> str:
-    """The profile's own words, which `load_profile` has accepted just now."""
-    path = Path(profile)
-    built_in = path.suffix != ".toml" and len(path.parts) == 1
-    return (FOLDER / f"{profile}.toml" if built_in else path).read_text("utf-8")
 
 
 def _line(text: str) -> str:

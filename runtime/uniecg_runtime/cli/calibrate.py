@@ -54,14 +54,14 @@ def run(
 ) -> None:
     """Measure, write the profile, say what was found."""
     from uniecg_device import calibration
-    from uniecg_device.profile import load_profile
+    from uniecg_device.profile import load_profile, text_of
 
     if (recording is None) == (port is None):
         raise InputError("expected either --port, to measure at the device, or a RECORDING of it.")
     applied = wave.applied()
     calibration.check_out(out)
     profile = load_profile(device)
-    text = calibration.text_of(device)
+    text = text_of(device)
     if port is not None:
         remark(f"measuring {seconds:g} s of {applied}")
         samples = calibration.capture(profile, port, seconds)
