@@ -183,8 +183,11 @@ def edf_records(path: Path) -> tuple[str, list[tuple[float, NDArray[np.int16]]]]
 
 def test_edf_leaves_out_records_of_which_nothing_was_received(tmp_path: Path) -> None:
     pieces = [some(0, 700), some(5250, 600)]
-    kind, records = edf_records(converted(write_store(tmp_path / "x.uniecg", pieces), "edf", "e.edf"))
+    made = converted(write_store(tmp_path / "x.uniecg", pieces), "edf", "e.edf")
+    kind, records = edf_records(made)
     assert kind == "EDF+D" and len(records) == 4
+    with pytest.raises(InputError, match=r"is EDF\+D, a recording with pauses"):
+        read_recording(made)
     start = records[0][0]
     assert [round(onset - start, 6) for onset, _ in records] == [0, 1, 10, 11] and 0 <= start < 1
     for position, counts, flags in pieces:

@@ -207,7 +207,7 @@ def _read_edf(path: Path, request: Request) -> Recording:
         raise InputError(
             f"Reading {path.name} needs the pyEDFlib package; install it: pip install 'uniecg-edge[files]'."
         ) from None
-    _check_edf_size(path)
+    _check_edf(path)
     with _refused(path), pyedflib.EdfReader(str(path)) as file:
         channels = [str(label) for label in file.getSignalLabels()]
         units = [file.getPhysicalDimension(row).strip() for row in range(len(channels))]
@@ -236,8 +236,8 @@ def _blank_gaps(signal: NDArray[np.float32], file: Any, fs: float, start: int) -
             signal[:, first:] = np.nan
 
 
-def _check_edf_size(path: Path) -> None:
-    """Raise InputError where a header and the file's size disagree; the EDF library would print it to stdout."""
+def _check_edf(path: Path) -> None:
+    """Raise InputError where a header and the file's size disagree, which the EDF library would print, or for pauses."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -253,6 +253,11 @@ def _check_edf_size(path: Path) -> None:
         raise InputError(
             f"{path.name} is truncated or damaged: its header promises {records} records, "
             f"{length + records * per_record * sample} bytes in all, and the file holds {size}."
+        )
+    if head[195:197] == b"+D":  # the EDF library opens none of these
+        raise InputError(
+            f"{path.name} is {head[192:197].decode()}, a recording with pauses, which is not read here; take the recording "
+            f"that it was made of, or convert that to WFDB or CSV."
         )
 
 
