@@ -237,7 +237,7 @@ def _blank_gaps(signal: NDArray[np.float32], file: Any, fs: float, start: int) -
 
 
 def _check_edf(path: Path) -> None:
-    """Raise InputError where a header and the file's size disagree, which the EDF library would print, or for pauses."""
+    """Raise InputError for pauses, and where header and size disagree, which the EDF library would print."""
     try:
         size = path.stat().st_size
         with path.open("rb") as file:
@@ -256,8 +256,8 @@ def _check_edf(path: Path) -> None:
         )
     if head[195:197] == b"+D":  # the EDF library opens none of these
         raise InputError(
-            f"{path.name} is {head[192:197].decode()}, a recording with pauses, which is not read here; take the recording "
-            f"that it was made of, or convert that to WFDB or CSV."
+            f"{path.name} is {head[192:197].decode()}, a recording with pauses, which is not read here; "
+            f"take the recording that it was made of, or convert that to WFDB or CSV."
         )
 
 
