@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
-import os
-import select
-import socket
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
@@ -17,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniecg_device.encoder import encode_pattern, encode_wire, to_counts
-from uniecg_device.errors import DeviceError, InputError
+from uniecg_device.errors import InputError
+from uniecg_device.faults import Event, FaultCounts, Faults, FaultyLine
+from uniecg_device.lines import PtyLine, TcpLine
 from uniecg_device.profile import Command, Profile, load_profile, parse_pattern
 from uniecg_device.signals import Recording
 
@@ -25,29 +24,18 @@ _TICK_SECONDS = 0.01
 _BURST_FRAMES = 256
 _MAX_BACKLOG = 1 << 15  # bytes that nobody reads; beyond this the line overruns, as a real one does
 _MAX_COMMANDS = 4096  # bytes of commands not yet understood
+_PAUSE_SECONDS = 0.03  # between the parts of a split frame, of the device's time
+_PAUSE_SPEED = 30.0  # by which a pause is shortened where the device has no pace
 
 
-@dataclass(frozen=True)
-class Faults:
-    """What goes wrong on the line, each with this probability per frame, reproducible by seed.
+@dataclass(frozen=True, kw_only=True)
+class SimulatorStats(FaultCounts):
+    """Totals: frames that the device made, and what happened to them before the line.
 
-    drop: the frame is not sent. flip: one of its bits is inverted. garbage: 1 to 40 random bytes precede it.
+    overrun: frames due while nobody was there to take them, for as long as that was; their faults are counted too.
     """
 
-    seed: int = 0
-    drop: float = 0.0
-    flip: float = 0.0
-    garbage: float = 0.0
-
-
-@dataclass(frozen=True)
-class SimulatorStats:
-    """Totals: frames the device made, and what happened to them before the line."""
-
     frames: int = 0
-    dropped: int = 0
-    flipped: int = 0
-    garbage_bytes: int = 0
     overrun: int = 0
     commands: int = 0
 
@@ -58,9 +46,9 @@ class Simulator:
     listen: "pty", or "HOST:PORT" for TCP (port 0 picks one). speed: 1 is true time, 2 twice as fast,
     None as fast as the reader takes it. loop: start again at the end; otherwise fall silent there.
     It streams only between the profile's start and stop commands, if it has them (from the beginning,
-    if the profile says `autostart`), and counts frames from 0 at each start. `url` is what open_device
-    connects to. Values beyond the device's range are cut off as its converter would; `clipped` counts
-    them. Leads that a recording lacks, and its NaN, show as electrodes off. Raises InputError where the
+    if the profile says `autostart`), and counts frames from 0 at each start. What is due while a TCP port has no
+    reader is lost, as on a real line. Values beyond the device's range are cut off as its converter would;
+    `clipped` counts them. Leads that a recording lacks, and its NaN, show as electrodes off. Raises InputError where the
     recording is not in mV.
     """
 
@@ -83,17 +71,28 @@ class Simulator:
         self._total = self._counts.shape[1] // self.profile.samples
         if self._total == 0:
             raise InputError("the recording is shorter than one frame of the device")
-        self._speed, self._loop, self._faults = speed, loop, faults
-        self._random = np.random.default_rng(faults.seed if faults else 0)
+        self._zero = to_counts(self.profile, np.zeros((len(self._counts), 1), np.float32))[0]
+        self._speed, self._loop = speed, loop
+        faults = faults or Faults()
+        self._drift = faults.drift
+        frame_rate = self.profile.fs / self.profile.samples * self.profile.packets
+        self._faulty = FaultyLine(faults, frame_rate, len(self._counts))
+        self._totals: Counter[str] = Counter()
         self._stats = SimulatorStats()
         self._mute = False
         self._begin_stream(self.profile.autostart or self.profile.find_command("start") is None)
-        self._out = bytearray()
-        self._line = _PtyLine() if listen == "pty" else _TcpLine(listen)
-        self.url = self._line.url
+        self._out: deque[bytearray | Event] = deque()
+        self._resume = 0.0  # monotonic time until which the line pauses
+        self._awaited = False  # back on the line, and not yet found by its reader
+        self._line = PtyLine() if listen == "pty" else TcpLine(listen)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="uniecg-simulator", daemon=True)
         self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """What open_device connects to; after a disconnect of a pty another one."""
+        return self._line.url
 
     @property
     def stats(self) -> SimulatorStats:
@@ -125,17 +124,16 @@ class Simulator:
     def _serve(self) -> None:
         commands = bytearray()
         while not self._stop.is_set():
-            readable, writable = self._line.wait(_TICK_SECONDS, writing=bool(self._out))
+            writing = bool(self._out) and time.monotonic() >= self._resume
+            readable, writable = self._line.wait(_TICK_SECONDS, writing=writing)
             if readable:
                 commands += self._line.read()
                 del commands[:-_MAX_COMMANDS]
                 self._obey(commands)
-            if not self._line.connected:
-                self._out.clear()  # what was meant for a reader that has gone
-            elif self._streaming and not self._mute:
+            # One without a pace of its own waits for its reader, unless it is itself that has gone.
+            if self._streaming and not self._mute and (self._speed or self._line.connected or self._line.away):
                 self._produce()
-            if writable and self._out:
-                del self._out[: self._line.write(self._out)]
+            self._send(writable)
 
     def _obey(self, received: bytearray) -> None:
         """Carries out and removes every whole command; bytes that begin none are ignored."""
@@ -153,9 +151,9 @@ class Simulator:
     def _carry_out(self, command: Command) -> None:
         if command.name == "start" and self._streaming:
             return  # a device that streams already ignores START
-        self._stats = replace(self._stats, commands=self._stats.commands + 1)
+        self._count(commands=1)
         if command.reply is not None:
-            self._out += encode_pattern(command.reply)
+            self._queue(encode_pattern(command.reply))
         if command.name in ("start", "stop"):
             self._begin_stream(command.name == "start")
 
@@ -164,137 +162,73 @@ class Simulator:
         if self._speed is None:
             due = self._sent + (0 if self._out else _BURST_FRAMES)
         else:
-            seconds = (time.monotonic() - self._began) * self._speed
+            seconds = (time.monotonic() - self._began) * self._speed * (1 + 1e-6 * self._drift)
             due = int(seconds * self.profile.fs / self.profile.samples)
         if not self._loop:
             due = min(due, self._total)
         while self._sent < due:
             count = min(due - self._sent, _BURST_FRAMES)
-            if len(self._out) > _MAX_BACKLOG:
-                self._stats = replace(self._stats, overrun=self._stats.overrun + count * self.profile.packets)
-            else:
-                self._out += self._damage(self._encode(self._sent, count))
-            self._stats = replace(self._stats, frames=self._stats.frames + count * self.profile.packets)
+            frames = self._encode(self._sent, count)
+            overrun = not self._line.away and (not self._line.connected or self._backlog > _MAX_BACKLOG)
+            for piece in self._faulty.damage(frames):
+                if overrun and piece is Event.HANG_UP:
+                    self._out.clear()  # the plug is pulled whether or not somebody reads
+                if not overrun or piece in (Event.HANG_UP, Event.COME_BACK):
+                    self._queue(piece)
             self._sent += count
+            self._count(frames=len(frames), overrun=len(frames) if overrun else 0)
 
     def _encode(self, first: int, count: int) -> list[bytes]:
-        samples = self.profile.samples
+        samples, packets = self.profile.samples, self.profile.packets
         numbers = (first * samples + np.arange(count * samples)) % (self._total * samples)
-        return encode_wire(self.profile, self._counts[:, numbers], self._electrodes_off[:, numbers], first)
+        came_off = self._faulty.electrodes_off(count * packets).reshape(-1, count, packets).any(axis=2)
+        came_off = came_off.repeat(samples, axis=1)
+        counts = np.where(came_off, self._zero, self._counts[:, numbers])
+        return encode_wire(self.profile, counts, self._electrodes_off[:, numbers] | came_off, first)
 
-    def _damage(self, frames: list[bytes]) -> bytes:
-        faults = self._faults
-        if faults is None:
-            return b"".join(frames)
-        line, stats = bytearray(), self._stats
-        for frame, (drop, flip, garbage) in zip(frames, self._random.random((len(frames), 3)), strict=True):
-            if garbage < faults.garbage:
-                noise = self._random.bytes(int(self._random.integers(1, 41)))
-                line += noise
-                stats = replace(stats, garbage_bytes=stats.garbage_bytes + len(noise))
-            if drop < faults.drop:
-                stats = replace(stats, dropped=stats.dropped + 1)
-                continue
-            if flip < faults.flip:
-                bit = int(self._random.integers(8 * len(frame)))
-                damaged = bytearray(frame)
-                damaged[bit // 8] ^= 1 << bit % 8
-                frame = bytes(damaged)
-                stats = replace(stats, flipped=stats.flipped + 1)
-            line += frame
-        self._stats = stats
-        return bytes(line)
-
-
-class _PtyLine:
-    """The master side of a pseudo-terminal; its other side stays open, so readers may come and go."""
-
-    connected = True
-
-    def __init__(self) -> None:
-        import tty
-
-        self._master, self._slave = os.openpty()
-        tty.setraw(self._slave)
-        os.set_blocking(self._master, False)
-        self.url = os.ttyname(self._slave)
-
-    def wait(self, seconds: float, *, writing: bool) -> tuple[bool, bool]:
-        readable, writable, _ = select.select([self._master], [self._master] if writing else [], [], seconds)
-        return bool(readable), bool(writable)
-
-    def read(self) -> bytes:
-        return os.read(self._master, _MAX_COMMANDS)
-
-    def write(self, data: bytearray) -> int:
-        try:
-            return os.write(self._master, data)
-        except BlockingIOError:
-            return 0
-
-    def close(self) -> None:
-        os.close(self._master)
-        os.close(self._slave)
-
-
-class _TcpLine:
-    """A TCP port with one reader at a time."""
-
-    def __init__(self, listen: str) -> None:
-        host, _, port = listen.rpartition(":")
-        if not host or not port.isdecimal() or int(port) > 65535:
-            raise InputError(f"expected 'pty' or HOST:PORT to listen on, found {listen!r}")
-        try:
-            self._server = socket.create_server((host, int(port)))
-        except OSError as error:
-            raise DeviceError(f"cannot listen on {listen}: {error.strerror or error}; choose another port") from error
-        self._client: socket.socket | None = None
-        self.url = f"socket://{host}:{self._server.getsockname()[1]}"
+    def _count(self, **more: int) -> None:
+        self._totals.update(more)
+        self._stats = SimulatorStats(**self._totals, **self._faulty.totals)
 
     @property
-    def connected(self) -> bool:
-        return self._client is not None
+    def _backlog(self) -> int:
+        """Bytes that wait to be sent."""
+        return sum(len(piece) for piece in self._out if isinstance(piece, bytearray))
 
-    def wait(self, seconds: float, *, writing: bool) -> tuple[bool, bool]:
-        if self._client is None:
-            if select.select([self._server], [], [], seconds)[0]:
-                self._client, _ = self._server.accept()
-                self._client.setblocking(False)
-            return False, False
-        readable, writable, _ = select.select([self._client], [self._client] if writing else [], [], seconds)
-        return bool(readable), bool(writable)
+    def _queue(self, piece: bytes | Event) -> None:
+        if isinstance(piece, Event):
+            self._out.append(piece)
+        elif self._out and isinstance(self._out[-1], bytearray):
+            self._out[-1] += piece
+        else:
+            self._out.append(bytearray(piece))
 
-    def read(self) -> bytes:
-        data = b""
-        if self._client is not None:
-            try:
-                data = self._client.recv(_MAX_COMMANDS)
-            except BlockingIOError:
-                return b""
-            except OSError:
-                pass  # the reader broke the connection off
-            if not data:
-                self._hang_up()
-        return data
+    def _send(self, writable: bool) -> None:
+        """Writes what the line takes now; events happen once all before them is written."""
+        while self._out and time.monotonic() >= self._resume:
+            piece = self._out[0]
+            if isinstance(piece, Event):
+                self._happen(piece)
+            elif self._line.connected:
+                self._awaited = False
+                if writable:
+                    del piece[: self._line.write(piece)]
+                if piece:
+                    return
+            elif self._awaited:
+                return
+            # else it was meant for a reader that has gone
+            self._out.popleft()
 
-    def write(self, data: bytearray) -> int:
-        if self._client is None:
-            return len(data)
-        try:
-            return self._client.send(data)
-        except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EWOULDBLOCK):
-                self._hang_up()
-            return 0
-
-    def close(self) -> None:
-        self._hang_up()
-        self._server.close()
-
-    def _hang_up(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
+    def _happen(self, event: Event) -> None:
+        match event:
+            case Event.PAUSE:
+                self._resume = time.monotonic() + _PAUSE_SECONDS / (self._speed or _PAUSE_SPEED)
+            case Event.HANG_UP:
+                self._line.hang_up()
+            case Event.COME_BACK:
+                self._line.come_back()
+                self._awaited = True
 
 
 def _begins(command: Command, received: bytearray) -> bool:

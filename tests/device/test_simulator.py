@@ -92,7 +92,7 @@ def test_a_reader_that_comes_back_finds_a_device_that_starts_anew() -> None:
 
 def test_faults_repeat_by_seed() -> None:
     def run() -> tuple[bytes, object]:
-        faults = Faults(seed=9, drop=0.1, flip=0.1, garbage=0.1)
+        faults = Faults(seed=9, drop=0.1, flip=0.1, insert=0.1)
         with (
             Simulator(E8, make_recording(), speed=None, loop=False, faults=faults) as simulator,
             open_port(simulator) as port,
@@ -103,7 +103,7 @@ def test_faults_repeat_by_seed() -> None:
 
     (stream, stats), again = run(), run()
     assert (stream, stats) == again
-    assert len(stream) == 22 * (1 + 500 - stats.dropped) + stats.garbage_bytes  # type: ignore[attr-defined]
+    assert len(stream) == 22 * (1 + 500 - stats.dropped) + stats.inserted_bytes  # type: ignore[attr-defined]
 
 
 def test_values_beyond_the_range_are_cut_off_and_counted() -> None:

@@ -217,8 +217,21 @@ def simulate(
     record: Annotated[Path | None, typer.Argument(metavar="[RECORD]", help="Recording to play.")] = None,
     heart_rate: Annotated[float, typer.Option("--heart-rate", help="Of the simulated ECG, without RECORD.")] = 72.0,
     rhythm: Annotated[str, typer.Option("--rhythm", help="Of the simulated ECG, without RECORD.")] = "sinus",
-    speed: Annotated[float, typer.Option("--speed", help="1 is the device's own pace.")] = 1.0,
+    speed: Annotated[
+        str, typer.Option("--speed", help="1 is the device's own pace; max: as fast as it is read.")
+    ] = "1",
     tcp: Annotated[int | None, typer.Option("--tcp", min=1, max=65535, help="Serve a TCP port, not a pty.")] = None,
+    fault: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--fault",
+            metavar="NAME=VALUE",
+            help="What goes wrong, as a probability per frame: drop, flip (a bit), duplicate, insert (random bytes), "
+            "split (the write), stall, disconnect, electrode-off. The last three last about seconds=1; "
+            "drift=PPM is the clock's. Repeatable.",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Decides which frames --fault meets, and how.")] = 0,
     fs: FsOption = None,
     units: UnitsOption = None,
     leads: LeadsOption = None,
@@ -226,7 +239,8 @@ def simulate(
     """Be a device: send its exact wire bytes over a pty, whose path is printed."""
     from uniecg_runtime.cli import simulate as command
 
-    command.run(device, record, Told(fs, units, leads), command.Source(heart_rate, rhythm), speed=speed, tcp=tcp)
+    source = command.Source(heart_rate, rhythm)
+    command.run(device, record, Told(fs, units, leads), source, speed=speed, tcp=tcp, faults=fault or [], seed=seed)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -30,24 +31,47 @@ def run(
     told: Told,
     source: Source,
     *,
-    speed: float,
+    speed: str,
     tcp: int | None,
+    faults: Sequence[str],
+    seed: int,
 ) -> None:
-    """Play the recording over and over until Ctrl-C; the first line printed is the port to connect to."""
-    from uniecg_device.errors import InputError
+    """Play the recording over and over until Ctrl-C; the first line printed is the port to connect to.
+
+    A line more is printed for each port that the device comes back under.
+    """
+    from uniecg_device.faults import parse_faults
     from uniecg_device.simulator import Simulator
 
-    if not 0 < speed <= 1000:
-        raise InputError(f"expected --speed above 0 and up to 1000, found {speed:g}; 1 is the device's own pace.")
+    pace, mishaps = _parse_speed(speed), parse_faults(faults, seed)
     recording = _made(source) if record is None else told.read(record)
-    with Simulator(profile, recording, listen="pty" if tcp is None else f"127.0.0.1:{tcp}", speed=speed) as device:
-        say(device.url)
+    listen = "pty" if tcp is None else f"127.0.0.1:{tcp}"
+    with Simulator(profile, recording, listen=listen, speed=pace, faults=mishaps) as device:
+        url = device.url
+        say(url)
         say(f"{device.profile.title}: {describe(recording)}, over and over; Ctrl-C ends it")
         if device.clipped:
             say(f"{device.clipped} samples exceed the device's range and are cut off, as its converter would")
-        say(f"try: uniecg stream --device {profile} --port {device.url}")
+        say(f"try: uniecg stream --device {profile} --port {url}")
         while True:
-            time.sleep(1)
+            time.sleep(0.2)
+            if device.url != url:
+                url = device.url
+                say(url)
+
+
+def _parse_speed(text: str) -> float | None:
+    from uniecg_device.errors import InputError
+
+    if text == "max":
+        return None
+    try:
+        speed = float(text)
+    except ValueError:
+        speed = 0.0
+    if not 0 < speed <= 1000:
+        raise InputError(f"expected --speed above 0 and up to 1000, or max, found {text}; 1 is the device's own pace.")
+    return speed
 
 
 def _made(source: Source) -> Recording:
