@@ -83,7 +83,7 @@ def parse_faults(settings: Iterable[str], seed: int = 0) -> Faults:
             values[name] = float(value)
         except ValueError:
             raise InputError(f"expected a number after {name}=, found {value!r}") from None
-    return Faults(seed=seed, **values)  # type: ignore[arg-type]  # `seed` is none of the names
+    return Faults(seed=seed, **values)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -69,7 +69,7 @@ class PtyLine:
         _close_both((self._master, self._slave))
 
     def _drain(self) -> None:
-        """Waits until nothing is left to read; what was written takes a moment to get there, so it looks three times."""
+        """Waits until nothing is left to read; what was written takes a moment to get there: it looks three times."""
         deadline, idle = time.monotonic() + _DRAIN_SECONDS, 0
         while idle < 3 and time.monotonic() < deadline:
             idle = 0 if select.select([self._slave], [], [], 0)[0] else idle + 1

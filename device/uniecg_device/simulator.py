@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from uniecg_device.encoder import encode_pattern, encode_wire, to_counts
 from uniecg_device.errors import InputError
-from uniecg_device.faults import Event, FaultCounts, Faults, FaultyLine
+from uniecg_device.faults import Event, FaultCounts, FaultyLine
+from uniecg_device.faults import Faults as Faults
 from uniecg_device.lines import PtyLine, TcpLine
 from uniecg_device.profile import Command, Profile, load_profile, parse_pattern
 from uniecg_device.signals import Recording
@@ -48,8 +49,8 @@ class Simulator:
     It streams only between the profile's start and stop commands, if it has them (from the beginning,
     if the profile says `autostart`), and counts frames from 0 at each start. What is due while a TCP port has no
     reader is lost, as on a real line. Values beyond the device's range are cut off as its converter would;
-    `clipped` counts them. Leads that a recording lacks, and its NaN, show as electrodes off. Raises InputError where the
-    recording is not in mV.
+    `clipped` counts them. Leads that a recording lacks, and its NaN, show as electrodes off. Raises InputError
+    where the recording is not in mV.
     """
 
     def __init__(
