@@ -61,7 +61,7 @@ def test_the_window_is_the_signal_that_was_sent(assistant: Assistant) -> None:
 
 def test_a_bad_line_is_counted_and_still_read(assistant: Assistant) -> None:
     ecg = simulate(ParametricEcg(heart_rate=RATE), 12.0, 500.0, 2)
-    faults = Faults(seed=1, drop=0.002, flip=0.002, garbage=0.002)
+    faults = Faults(seed=1, drop=0.002, flip=0.002, insert=0.002)
     with (
         Simulator(DEVICE, ecg, speed=4.0, faults=faults) as simulated,
         open_device(DEVICE, simulated.url) as device,

@@ -107,15 +107,15 @@ def test_lost_frames_are_counted_and_leave_gaps() -> None:
 
 
 def test_garbage_and_flipped_bits_are_accounted_for() -> None:
-    faults = Faults(seed=5, flip=0.02, garbage=0.02)
+    faults = Faults(seed=5, flip=0.02, insert=0.02)
     with (
         Simulator(E8, make_recording(2000), speed=None, loop=False, faults=faults) as simulator,
         open_device(E8, simulator.url, silence_seconds=1.0, reconnect=0) as device,
     ):
         collect(device)
         stats = device.stats
-    assert simulator.stats.flipped > 20 and simulator.stats.garbage_bytes > 200
-    assert stats.skipped_bytes >= simulator.stats.garbage_bytes - 22
+    assert simulator.stats.flipped > 20 and simulator.stats.inserted_bytes > 200
+    assert stats.skipped_bytes >= simulator.stats.inserted_bytes - 22
     assert stats.resyncs > 20
     assert stats.bytes - stats.skipped_bytes - 22 * (stats.frames + stats.messages) < 22
 
