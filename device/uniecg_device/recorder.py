@@ -168,6 +168,11 @@ class Recorder:
             if not _is_busy(error):
                 raise self._not_written(error) from error
 
+    @property
+    def empty(self) -> bool:
+        """Whether no sample was committed, in a file that keeps no bytes of the line, which could tell why."""
+        return not (self.committed.samples or self._keep_wire)
+
     def release(self) -> None:
         """Close the file as it is."""
         self._writer.shutdown()

@@ -60,7 +60,8 @@ def record(
 
     profile: a built-in profile's name or a TOML file. wire: keep the bytes of the line too. synthetic: a simulator
     plays, and the recording says so. reconnect, notify: as `open_device` takes them. Raises ProfileError, DeviceError
-    as the device does, after the rest was committed, and InputError where the file cannot be written.
+    as the device does, after the rest was committed, and InputError where the file cannot be written. A device that
+    never sent a sample leaves no file, unless the bytes of the line are kept.
     """
     known = load_profile(profile)
     description = describe(known, port, synthetic=synthetic)
@@ -91,6 +92,8 @@ def _follow(device: Device, recorder: Recorder, seconds: float | None) -> Genera
         raise  # the file itself: there is nothing to add to it
     except BaseException as error:
         recorder.close(_why_ended(error), _stats(device))
+        if recorder.empty:  # a wrong port, profile or rate: the name is free for the next attempt
+            recorder.discard()
         raise
     recorder.close(reason, _stats(device))
     yield recorder.committed

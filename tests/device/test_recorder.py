@@ -39,6 +39,7 @@ from uniecg_device.device import Device, open_device
 from uniecg_device.encoder import encode_frames, to_counts
 from uniecg_device.errors import DeviceError, InputError
 from uniecg_device.packing import MOST_VALUES, deflate, inflate, pack, unpack
+from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.profile import FOLDER, load_profile, parse_profile
 from uniecg_device.recorder import Recorder
 from uniecg_device.recording import describe, record
@@ -415,6 +416,13 @@ def test_a_device_that_does_not_open_leaves_no_file(path: Path) -> None:
     with pytest.raises(DeviceError):
         next(record("e8_12lead", "/dev/ttyNONE", path))
     assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("wire", [False, True])
+def test_a_device_of_another_profile_leaves_a_file_only_for_its_bytes(path: Path, wire: bool) -> None:
+    with Simulator("bmd101", simulate(ParametricEcg(), 5.0, 512.0, 1)) as other, pytest.raises(DeviceError):
+        list(record("openbci_cyton", other.url, path, wire=wire, reconnect=0))
+    assert path.exists() == wire
 
 
 def test_a_device_that_goes_away_ends_the_recording_whole(path: Path) -> None:
