@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from uniecg_device.grammar import Counter, Frame, Match, Number, Text, TextCounter
 from uniecg_device.profile import Profile
@@ -347,3 +348,29 @@ def read_columns(text: Text, line: bytes) -> list[int] | None:
         if not -(1 << 31) <= numbers[-1] < 1 << 31:
             return None
     return numbers if len(numbers) == text.columns else None
+
+
+COMPARED = ("frames", "duplicates", "skipped_bytes", "resyncs", "bad_headers", "bad_footers", "bad_checksums",
+            "counter_gaps", "lost_samples")  # fmt: skip
+
+
+def assert_as_reference(profile: Profile, data: bytes, splits: list[int]) -> None:
+    """The native framer, fed in the pieces that these splits make, finds and counts what `parse` does."""
+    framer = profile.make_framer(10_000)
+    messages = []
+    edges = sorted({0, len(data), *(split % (len(data) + 1) for split in splits)})
+    for first, last in pairwise(edges):
+        framer.push(data[first:last])
+        while (message := framer.pull_message()) is not None:
+            messages.append(message)
+    expected = parse(profile, data)
+    counts, electrodes_off, positions = framer.pull_counts(10_000)
+    assert counts.T.tolist() == expected.samples
+    assert positions.tolist() == expected.positions
+    assert electrodes_off.tolist() == expected.electrodes_off
+    counters = framer.counters()
+    assert {name: counters[name] for name in COMPARED} == {name: getattr(expected, name) for name in COMPARED}
+    assert (counters["bytes"], counters["messages"]) == (len(data), len(expected.messages))
+    assert counters["samples"] == len(expected.samples)
+    if not counters["dropped_messages"]:
+        assert messages == [message[:256] for message in expected.messages]

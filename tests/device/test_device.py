@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-import tty
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -192,16 +190,6 @@ def test_a_device_that_falls_silent_is_an_error() -> None:
         simulator.mute()
         _, error = collect(device)
     assert "fell silent: no frame for 0.3 s" in str(error)
-
-
-@pytest.fixture
-def pty() -> Iterator[tuple[int, str]]:
-    """A pty on which nothing happens by itself: its master side and the name of the other."""
-    master, slave = os.openpty()
-    tty.setraw(slave)
-    yield master, os.ttyname(slave)
-    os.close(master)
-    os.close(slave)
 
 
 def test_a_port_without_a_device_is_an_error(pty: tuple[int, str]) -> None:

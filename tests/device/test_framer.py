@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from uniecg_device.encoder import encode_frames
 from uniecg_device.profile import Profile, load_profile, parse_profile
 
-from .reference import parse
+from .reference import assert_as_reference
 
 # A counted frame with everything that the built-in devices lack.
 COUNTED = """
@@ -56,29 +55,6 @@ def random_frames(profile: Profile, count: int, seed: int, first: int = 0) -> li
     counts = np.stack([random.integers(low, high + 1, count * profile.frame.samples) for low, high in limits])
     off = random.random(counts.shape) < 0.1
     return [frame.tobytes() for frame in encode_frames(profile, counts, off, first)]
-
-
-def assert_as_reference(profile: Profile, data: bytes, splits: list[int]) -> None:
-    framer = profile.make_framer(10_000)
-    messages = []
-    edges = sorted({0, len(data), *(split % (len(data) + 1) for split in splits)})
-    for first, last in pairwise(edges):
-        framer.push(data[first:last])
-        while (message := framer.pull_message()) is not None:
-            messages.append(message)
-    expected = parse(profile, data)
-    counts, _, positions = framer.pull_counts(10_000)
-    assert counts.T.tolist() == expected.samples
-    assert positions.tolist() == expected.positions
-    counters = framer.counters()
-    for name in ("frames", "skipped_bytes", "resyncs", "bad_headers", "bad_footers", "bad_checksums",
-                 "counter_gaps", "lost_samples"):  # fmt: skip
-        assert counters[name] == getattr(expected, name), name
-    assert counters["bytes"] == len(data)
-    assert counters["samples"] == len(expected.samples)
-    assert counters["messages"] == len(expected.messages)
-    if not counters["dropped_messages"]:
-        assert messages == expected.messages
 
 
 @pytest.mark.parametrize("name", PROFILES)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-import tty
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +12,6 @@ import serial
 
 from uniecg_device.errors import DeviceError
 from uniecg_device.transport import Transport
-
-
-@pytest.fixture
-def pty() -> Iterator[tuple[int, str]]:
-    master, slave = os.openpty()
-    tty.setraw(slave)
-    yield master, os.ttyname(slave)
-    os.close(master)
-    os.close(slave)
 
 
 def read_some(transport: Transport, size: int) -> bytes:

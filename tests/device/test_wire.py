@@ -17,14 +17,12 @@ from uniecg_device.profile import Profile, load_profile, profile_names
 from uniecg_device.signals import INDEPENDENT_LEADS, Recording
 from uniecg_device.simulator import Simulator
 
-from .reference import parse
+from .reference import assert_as_reference
 
 PROFILES = {name: load_profile(name) for name in profile_names()}
 ON_THE_WIRE = [name for name, profile in PROFILES.items() if profile.decoder is None]
 COUNTED = [name for name, profile in PROFILES.items() if profile.frame and profile.frame.counter]
 COUNTED_AND_CHECKED = [name for name in COUNTED if (frame := PROFILES[name].frame) and frame.checksum]
-COMPARED = ("frames", "duplicates", "skipped_bytes", "resyncs", "bad_headers", "bad_footers", "bad_checksums",
-            "counter_gaps", "lost_samples")  # fmt: skip
 
 
 def random_counts(profile: Profile, groups: int, seed: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
@@ -37,26 +35,6 @@ def random_counts(profile: Profile, groups: int, seed: int) -> tuple[NDArray[np.
 
 def random_wire(profile: Profile, groups: int, seed: int) -> list[bytes]:
     return encode_wire(profile, *random_counts(profile, groups, seed))
-
-
-def assert_as_reference(profile: Profile, data: bytes, splits: list[int]) -> None:
-    framer = profile.make_framer(10_000)
-    messages = []
-    edges = sorted({0, len(data), *(split % (len(data) + 1) for split in splits)})
-    for first, last in pairwise(edges):
-        framer.push(data[first:last])
-        while (message := framer.pull_message()) is not None:
-            messages.append(message)
-    expected = parse(profile, data)
-    counts, electrodes_off, positions = framer.pull_counts(10_000)
-    assert counts.T.tolist() == expected.samples
-    assert positions.tolist() == expected.positions
-    assert electrodes_off.tolist() == expected.electrodes_off
-    counters = framer.counters()
-    assert {name: counters[name] for name in COMPARED} == {name: getattr(expected, name) for name in COMPARED}
-    assert (counters["bytes"], counters["messages"]) == (len(data), len(expected.messages))
-    if not counters["dropped_messages"]:
-        assert messages == [message[:256] for message in expected.messages]
 
 
 @pytest.mark.parametrize("name", PROFILES)
