@@ -67,7 +67,7 @@ def parse(profile: Profile, data: bytes) -> Parsed:
     while at < len(data):
         verdict, frame = examine(profile, data[at:])
         if verdict == "frame" and not is_expected(layout, last, frame):
-            verdict = confirm(profile, data[at:], frame)
+            verdict = confirm(profile, data[at:], frame, last)
         if verdict == "undecided":
             break
         if verdict == "frame":
@@ -174,11 +174,17 @@ def is_expected(layout: Frame, last: Position, frame: bytes) -> bool:
     return frame == last.frame or (steps > 0 and in_step(layout.counter, before, now, steps))
 
 
-def confirm(profile: Profile, data: bytes, frame: bytes) -> str:
-    """Looks at the frames behind one: valid, next to each other, and their counters in step."""
+def confirm(profile: Profile, data: bytes, frame: bytes, valid: Position) -> str:
+    """Looks at the frames behind one: valid, next to each other, and their counters in step.
+
+    Next to the last valid frame they may also go on by less than half a turn all together.
+    """
     layout = profile.frame
     assert layout is not None
     at, last = len(frame), frame if packet_of(layout, frame) != MESSAGE else None
+    gone_on = None
+    if layout.counter is not None and last is not None and valid.frame is not None and valid.skipped == 0:
+        gone_on = counted(layout.counter, read_number(valid.frame, layout.counter), read_number(frame, layout.counter))
     for _ in range(layout.confirm):
         verdict, following = examine(profile, data[at:]) if at < len(data) else ("undecided", b"")
         if verdict != "frame":
@@ -188,7 +194,10 @@ def confirm(profile: Profile, data: bytes, frame: bytes) -> str:
             continue
         if last is not None and layout.counter is not None:
             before, now = read_number(last, layout.counter), read_number(following, layout.counter)
-            if not in_step(layout.counter, before, now, 1):
+            if gone_on is not None:
+                gone_on += counted(layout.counter, before, now)
+            onward = gone_on is not None and gone_on < layout.counter.modulus // layout.counter.step // 2
+            if not onward and not in_step(layout.counter, before, now, 1):
                 return "bad_headers"
         last = following
     return "frame"

@@ -252,6 +252,15 @@ TEST(a_counter_that_goes_on_elsewhere_is_a_gap) {
   CHECK_EQ(framer.Counters().frames, 20U);
 }
 
+TEST(frames_lost_one_here_and_one_there_cost_no_other) {
+  const Framer framer(Timestamped());
+  for (const std::uint64_t k : {0, 1, 2, 4, 6, 9, 11, 12}) framer.Push(TimestampedFrame(64 * k));
+  framer.Push(TimestampedFrame(64 * 13));
+  CHECK_EQ(framer.Counters().frames, 9U);
+  CHECK_EQ(framer.Counters().lost_samples, 5U);
+  CHECK_EQ(framer.Counters().skipped_bytes, 0U);
+}
+
 TEST(what_awaits_confirmation_is_undecided) {
   std::mt19937 random(8);
   const Framer framer(Sealed(2));

@@ -7,47 +7,36 @@
 #include <vector>
 
 #include "grammar.h"
+#include "lanes.h"
+#include "pattern.h"
 
 namespace uniecg {
 
-// The channels' fields in one row, so that a frame is read in one pass: reading is most of the work.
 class Decoder {
  public:
-  Decoder(const std::vector<Channel>& channels, std::size_t packet);
+  // length: of all frames, or of the shortest.
+  Decoder(const std::vector<Channel>& channels, std::size_t packet, std::size_t length);
 
   // Bit c set where channel c's electrode is off.
-  std::uint32_t ElectrodesOff(const std::uint8_t* frame, std::size_t length) const {
-    std::uint32_t off = 0;
-    for (const Flag& flag : flags_) {
-      off |= static_cast<std::uint32_t>(!flag.match.Holds(frame, length)) << flag.channel;
-    }
-    return off;
-  }
+  std::uint32_t ElectrodesOff(const std::uint8_t* frame, std::size_t length) const;
+  // The same of `count` frames of the constructor's length that lie side by side.
+  void ElectrodesOff(const std::uint8_t* frames, std::size_t count, std::uint32_t* off) const;
 
-  // Sets counts[c] for every channel c of the packet; `shift` moves every byte on.
-  void Read(const std::uint8_t* frame, std::size_t length, std::size_t shift, std::int32_t* counts) const {
-    std::uint64_t value = 0;
-    for (const Step& step : steps_) {
-      value |= step.part.Read(frame, length, shift);
-      if (step.channel < 0) continue;
-      counts[step.channel] = static_cast<std::int32_t>(WithSign(value, step.sign));
-      value = 0;
-    }
-  }
+  // Frame k's value of channel c to counts[c * row + k], for `count` frames that lie side by side.
+  void Read(const std::uint8_t* frames, std::size_t length, std::size_t count, std::int32_t* counts,
+            std::size_t row) const;
 
  private:
   struct Flag {
     Match match;
     std::uint32_t channel;
   };
-  struct Step {
-    Field::Part part;
-    std::uint64_t sign;
-    std::int32_t channel;  // that the value is now complete of, or -1
-  };
-
+  std::size_t length_;
+  Pattern all_on_;
   std::vector<Flag> flags_;
-  std::vector<Step> steps_;
+  std::vector<Column> columns_;
+  std::vector<Lanes> lanes_;     // of frames of the constructor's length
+  std::vector<Column> singles_;  // the columns that are in no lanes
 };
 
 }  // namespace uniecg

@@ -9,9 +9,19 @@ namespace uniecg {
 FrameReader::FrameReader(FrameGrammar grammar, const std::vector<Channel>& channels)
     : grammar_(std::move(grammar)),
       channels_(channels.size()),
-      buffer_(std::max(4 * kMaxFrame, (grammar_.confirm + 2) * grammar_.max_length) + Field::kPadding),
+      runs_(grammar_.fixed_length > 0 && grammar_.packets.size() == 1 && grammar_.samples == 1),
+      constants_(grammar_.min_length),
+      buffer_(std::max(4 * kMaxFrame, (grammar_.confirm + 2) * grammar_.max_length) + kPadding),
       counts_(grammar_.samples * channels_) {
-  for (std::size_t p = 0; p < grammar_.packets.size(); ++p) decoders_.emplace_back(channels, p);
+  for (std::size_t p = 0; p < grammar_.packets.size(); ++p) {
+    decoders_.emplace_back(channels, p, grammar_.min_length);
+  }
+  for (std::size_t k = 0; k < grammar_.sync.size(); ++k) {
+    constants_.Add(Match{static_cast<std::int32_t>(k), 0xFF, grammar_.sync[k]});
+  }
+  for (const Match& match : grammar_.header) constants_.Add(match);
+  for (const Match& match : grammar_.footer) constants_.Add(match);
+  if (runs_) constants_.Add(grammar_.kind, static_cast<std::uint64_t>(grammar_.packets[0].kind));
   last_frame_.reserve(grammar_.max_length);
 }
 
@@ -25,7 +35,7 @@ void FrameReader::Push(const std::uint8_t* bytes, std::size_t size, Output* outp
       end_ -= begin_;
       begin_ = 0;
     }
-    const std::size_t part = std::min(size, buffer_.size() - Field::kPadding - end_);
+    const std::size_t part = std::min(size, buffer_.size() - kPadding - end_);
     std::memcpy(buffer_.data() + end_, bytes, part);
     end_ += part;
     bytes += part;
@@ -36,6 +46,7 @@ void FrameReader::Push(const std::uint8_t* bytes, std::size_t size, Output* outp
 
 void FrameReader::Scan(Output* output) {
   while (begin_ < end_) {
+    TakeRun(output);
     Frame frame;
     Verdict verdict = Examine(buffer_.data() + begin_, end_ - begin_, &frame);
     if (verdict == Verdict::kFrame && !IsExpected(frame)) verdict = Confirm(frame, end_ - begin_);
@@ -119,8 +130,13 @@ bool FrameReader::IsExpected(const Frame& frame) const {
   return IsDuplicate(frame) || (grid > 0 && grammar_.counter.InStep(last_counter_, frame.counter, grid));
 }
 
-// Looks at the `confirm` frames behind one: valid, next to each other, and their counters in step.
+// Looks at the `confirm` frames behind one: valid, next to each other, and their counters in step. Next to
+// the last valid frame, where nothing was skipped, it is enough that all together go on by less than half a
+// turn: so whole frames can be missing before any of them, but no single counter can have been damaged.
 FrameReader::Verdict FrameReader::Confirm(const Frame& frame, std::size_t size) const {
+  const Counter& counter = grammar_.counter;
+  const bool adjoins = counting_ && skipped_ == 0 && counter.present() && frame.packet != kMessage;
+  std::uint64_t gone_on = adjoins ? counter.Advance(last_counter_, frame.counter) : 0;
   Frame last_data = frame;
   std::size_t offset = 0, length = frame.length;
   for (std::size_t k = 0; k < grammar_.confirm; ++k) {
@@ -132,9 +148,10 @@ FrameReader::Verdict FrameReader::Confirm(const Frame& frame, std::size_t size) 
     if (verdict != Verdict::kFrame) return Verdict::kBadHeader;
     length = next.length;
     if (next.packet == kMessage) continue;
-    if (grammar_.counter.present() && last_data.packet != kMessage &&
-        !grammar_.counter.InStep(last_data.counter, next.counter, 1)) {
-      return Verdict::kBadHeader;
+    if (counter.present() && last_data.packet != kMessage) {
+      gone_on += counter.Advance(last_data.counter, next.counter);
+      const bool onward = adjoins && gone_on < counter.HalfTurn();
+      if (!onward && !counter.InStep(last_data.counter, next.counter, 1)) return Verdict::kBadHeader;
     }
     last_data = next;
   }
@@ -172,8 +189,14 @@ void FrameReader::AcceptSamples(const Frame& frame, Output* output) {
   Decode(frame);
   const std::uint32_t all = (1U << grammar_.packets.size()) - 1;
   if (arrived_ == all && group_ >= first_group_) {
-    output->Samples(counts_.data(), grammar_.samples, electrodes_off_,
-                    (group_ - first_group_) * grammar_.samples);
+    output->Samples(grammar_.samples, (group_ - first_group_) * grammar_.samples,
+                    [this](std::size_t first, const Slots& slots) {
+                      for (std::size_t c = 0; c < channels_; ++c) {
+                        std::copy_n(&counts_[c * grammar_.samples + first], slots.count,
+                                    slots.counts + c * slots.row);
+                      }
+                      std::fill_n(slots.electrodes_off, slots.count, electrodes_off_);
+                    });
   }
   counting_ = true;
   last_counter_ = frame.counter;
@@ -208,8 +231,51 @@ void FrameReader::Decode(const Frame& frame) {
   const Decoder& decoder = decoders_[frame.packet];
   electrodes_off_ |= decoder.ElectrodesOff(frame.bytes, frame.length);
   for (std::size_t k = 0; k < grammar_.samples; ++k) {
-    decoder.Read(frame.bytes, frame.length, k * grammar_.stride, &counts_[k * channels_]);
+    decoder.Read(frame.bytes + k * grammar_.stride, frame.length, 1, &counts_[k], grammar_.samples);
   }
+}
+
+// Takes the frames that follow the last one without a fault and in step, as almost all do, at once: what
+// could be said of each of them, and would be by the long way, is known beforehand.
+void FrameReader::TakeRun(Output* output) {
+  if (!runs_ || !counting_ || skipped_ > 0) return;
+  const std::uint8_t* frames = buffer_.data() + begin_;
+  const std::size_t count = CountRun(frames), length = grammar_.fixed_length;
+  if (count == 0) return;
+  output->totals.frames.Add(count);
+  output->Samples(count, number_ + 1 - first_group_, [&](std::size_t first, const Slots& slots) {
+    decoders_[0].ElectrodesOff(frames + first * length, slots.count, slots.electrodes_off);
+    decoders_[0].Read(frames + first * length, length, slots.count, slots.counts, slots.row);
+  });
+  number_ += count;
+  group_ = number_;
+  begin_ += count * length;
+  if (!grammar_.counter.present()) return;
+  const std::uint8_t* last = frames + (count - 1) * length;
+  last_counter_ = grammar_.counter_field.Read(last, length);
+  last_frame_.assign(last, last + length);
+}
+
+std::size_t FrameReader::CountRun(const std::uint8_t* frames) const {
+  const std::size_t length = grammar_.fixed_length;
+  std::size_t count = constants_.CountHolding(frames, (end_ - begin_) / length);
+  if (grammar_.counter.present()) count = CountInStep(frames, count);
+  if (grammar_.checksum.kind == Checksum::Kind::kNone) return count;
+  std::size_t sealed = 0;
+  while (sealed < count && grammar_.checksum.Holds(frames + sealed * length, length)) ++sealed;
+  return sealed;
+}
+
+std::size_t FrameReader::CountInStep(const std::uint8_t* frames, std::size_t most) const {
+  const std::size_t length = grammar_.fixed_length;
+  const std::int64_t step = grammar_.counter.step, modulus = grammar_.counter.modulus;
+  std::int64_t before = last_counter_;
+  for (std::size_t k = 0; k < most; ++k) {
+    const std::int64_t now = grammar_.counter_field.Read(frames + k * length, length);
+    if (now >= modulus || (now - before != step && now - before != step - modulus)) return k;
+    before = now;
+  }
+  return most;
 }
 
 }  // namespace uniecg

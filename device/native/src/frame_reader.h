@@ -47,10 +47,15 @@ class FrameReader {
   std::uint64_t Advance(const Frame& frame) const;
   void Place(const Frame& frame);
   void Decode(const Frame& frame);
+  void TakeRun(Output* output);
+  std::size_t CountRun(const std::uint8_t* frames) const;
+  std::size_t CountInStep(const std::uint8_t* frames, std::size_t most) const;
 
   const FrameGrammar grammar_;
   const std::size_t channels_;
   std::vector<Decoder> decoders_;  // one a packet
+  const bool runs_;                // whether frames are alike and one makes one sample
+  Pattern constants_;              // of such frames
   std::vector<std::uint8_t> buffer_;
   std::size_t begin_ = 0;
   std::size_t end_ = 0;
@@ -67,8 +72,8 @@ class FrameReader {
   std::uint64_t number_ = 0;
   std::uint64_t first_group_ = 0;
   std::uint64_t group_ = 0;
-  std::uint32_t arrived_ = 0;  // packets of the group, as bits
-  std::vector<std::int32_t> counts_;
+  std::uint32_t arrived_ = 0;         // packets of the group, as bits
+  std::vector<std::int32_t> counts_;  // of channel c, sample k at [c * samples + k]
   std::uint32_t electrodes_off_ = 0;
 };
 

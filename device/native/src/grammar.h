@@ -26,6 +26,8 @@ struct Counter {
   bool present() const { return modulus != 0; }
   // Frames from the one that counted `from` to the one that counts `to`, at least 1.
   std::uint64_t Advance(std::int64_t from, std::int64_t to) const;
+  // Frames after which back and forth cannot be told apart.
+  std::uint64_t HalfTurn() const { return static_cast<std::uint64_t>(modulus / step / 2); }
   // Whether `to` is what stands `frames` after `from`, to within half a step.
   bool InStep(std::int64_t from, std::int64_t to, std::uint64_t frames) const;
 };

@@ -33,10 +33,7 @@ bool TakeInteger(std::string_view* text, std::int32_t* value) {
 }  // namespace
 
 LineReader::LineReader(LineGrammar grammar, std::vector<Channel> channels)
-    : grammar_(std::move(grammar)),
-      channels_(std::move(channels)),
-      columns_(grammar_.columns),
-      counts_(channels_.size()) {
+    : grammar_(std::move(grammar)), channels_(std::move(channels)), columns_(grammar_.columns) {
   line_.reserve(grammar_.max_length);
   last_line_.reserve(grammar_.max_length);
 }
@@ -104,9 +101,13 @@ bool LineReader::Accept(std::string_view line, bool off, Output* output) {
   }
   output->totals.frames.Add(1);
   if (found_) position_ += counts && counting_ ? counter.Advance(last_counter_, now) : 1;
-  for (std::size_t c = 0; c < channels_.size(); ++c) counts_[c] = off ? 0 : columns_[channels_[c].column];
   const auto all = static_cast<std::uint32_t>((std::uint64_t{1} << channels_.size()) - 1);
-  output->Samples(counts_.data(), 1, off ? all : 0, position_);
+  output->Samples(1, position_, [&](std::size_t, const Slots& slots) {
+    for (std::size_t c = 0; c < channels_.size(); ++c) {
+      slots.counts[c * slots.row] = off ? 0 : columns_[channels_[c].column];
+    }
+    *slots.electrodes_off = off ? all : 0;
+  });
   found_ = true;
   counting_ = counting_ || counts;
   last_counter_ = counter.present() ? now % counter.modulus : 0;

@@ -37,7 +37,6 @@ class LineReader {
   std::int64_t last_counter_ = 0;
   std::string last_line_;
   std::vector<std::int32_t> columns_;
-  std::vector<std::int32_t> counts_;
 };
 
 }  // namespace uniecg

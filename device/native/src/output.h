@@ -49,8 +49,22 @@ class Output {
   uniecg_counters Counters() const;
 
   // Producer: `count` samples of all channels, the first of them at `position`, which never goes back.
-  void Samples(const std::int32_t* counts, std::size_t count, std::uint32_t electrodes_off,
-               std::uint64_t position);
+  // write(first, slots) sets counts and electrodes of the samples from number `first` on.
+  template <typename Write>
+  void Samples(std::size_t count, std::uint64_t position, Write&& write) {
+    CountSamples(count, position);
+    for (std::size_t first = 0; first < count;) {
+      const Slots slots = samples_.Room(count - first);
+      if (slots.count == 0) {
+        totals.overflowed_samples.Add(count - first);
+        return;
+      }
+      write(first, slots);
+      for (std::size_t k = 0; k < slots.count; ++k) slots.positions[k] = position + first + k;
+      samples_.Publish(slots.count);
+      first += slots.count;
+    }
+  }
   void AddMessage(const std::uint8_t* bytes, std::size_t length);
 
   Totals totals;
@@ -59,6 +73,7 @@ class Output {
   struct Scale {
     double offset, mv_per_count;
   };
+  void CountSamples(std::size_t count, std::uint64_t position);
 
   std::vector<Scale> scales_;
   SampleRing samples_;

@@ -2,6 +2,7 @@
 #ifndef UNIECG_RING_H_
 #define UNIECG_RING_H_
 
+#include <algorithm>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -20,26 +21,31 @@ class RingIndex {
     const std::uint64_t tail = tail_.load(std::memory_order_acquire);
     return static_cast<std::size_t>(head_.load(std::memory_order_acquire) - tail);
   }
-  // Producer: whether one more entry fits; an entry is written at WriteSlot(), then published.
-  bool Full() const {
-    return head_.load(std::memory_order_relaxed) - tail_.load(std::memory_order_acquire) >= capacity_;
+  // Producer: how many entries may be written from WriteSlot() on, side by side and at most `most`; then they
+  // are published. 0 while the ring is full.
+  std::size_t Room(std::size_t most) const {
+    const std::uint64_t used = head_.load(std::memory_order_relaxed) - tail_.load(std::memory_order_acquire);
+    return std::min({most, capacity_ - static_cast<std::size_t>(used), capacity_ - write_slot_});
   }
   std::size_t WriteSlot() const { return write_slot_; }
-  void Publish() {
-    if (++write_slot_ == capacity_) write_slot_ = 0;
-    head_.store(head_.load(std::memory_order_relaxed) + 1, std::memory_order_release);
+  void Publish(std::size_t count) {
+    write_slot_ = Next(write_slot_, count);
+    head_.store(head_.load(std::memory_order_relaxed) + count, std::memory_order_release);
   }
-  // Consumer: slot of the k-th readable entry; read entries are given back with Release.
-  std::size_t ReadSlot(std::size_t k) const {
-    const std::size_t slot = read_slot_ + k;
-    return slot < capacity_ ? slot : slot - capacity_;
-  }
+  // Consumer: how many entries may be read from ReadSlot() on, side by side and at most `most`; then they are
+  // given back with Release.
+  std::size_t Ready(std::size_t most) const { return std::min({most, Available(), capacity_ - read_slot_}); }
+  std::size_t ReadSlot() const { return read_slot_; }
   void Release(std::size_t count) {
-    if (count > 0) read_slot_ = ReadSlot(count);
+    read_slot_ = Next(read_slot_, count);
     tail_.store(tail_.load(std::memory_order_relaxed) + count, std::memory_order_release);
   }
 
  private:
+  std::size_t Next(std::size_t slot, std::size_t count) const {
+    return slot + count == capacity_ ? 0 : slot + count;
+  }
+
   const std::size_t capacity_;
   alignas(64) std::atomic<std::uint64_t> head_{0};
   std::size_t write_slot_ = 0;  // the totals modulo the capacity, which need no division so
@@ -47,11 +53,21 @@ class RingIndex {
   std::size_t read_slot_ = 0;
 };
 
-// Samples of all channels: counts, electrode flags and position on the device's clock.
+// Samples that lie side by side in a ring.
+struct Slots {
+  std::size_t count;
+  std::int32_t* counts;  // of channel c, sample k at [c * row + k]
+  std::size_t row;
+  std::uint32_t* electrodes_off;
+  std::uint64_t* positions;  // on the device's clock
+};
+
+// Samples of all channels. While it is full nothing more is taken: what was received first is delivered
+// first, and the gap that follows has an exact length.
 class SampleRing {
  public:
   SampleRing(std::size_t channels, std::size_t capacity)
-      : channels_(channels),
+      : capacity_(capacity),
         index_(capacity),
         counts_(channels * capacity),
         electrodes_off_(capacity),
@@ -59,33 +75,21 @@ class SampleRing {
 
   std::size_t Available() const { return index_.Available(); }
 
-  // Producer. False, and nothing is written, while the ring is full: what was received first is
-  // delivered first, and the gap that follows has an exact length.
-  bool Write(const std::int32_t* counts, std::uint32_t electrodes_off, std::uint64_t position) {
-    if (index_.Full()) return false;
-    const std::size_t slot = index_.WriteSlot();
-    for (std::size_t c = 0; c < channels_; ++c) counts_[slot * channels_ + c] = counts[c];
-    electrodes_off_[slot] = electrodes_off;
-    positions_[slot] = position;
-    index_.Publish();
-    return true;
-  }
+  // Producer: up to `most` slots to write, none while the ring is full; then Publish(count).
+  Slots Room(std::size_t most) { return At(index_.WriteSlot(), index_.Room(most)); }
+  void Publish(std::size_t count) { index_.Publish(count); }
 
-  // Consumer: calls sample(k, counts, electrodes_off, position) for up to max_samples, oldest first.
-  template <typename Sample>
-  std::size_t Read(std::size_t max_samples, Sample&& sample) {
-    const std::size_t available = index_.Available();
-    const std::size_t count = available < max_samples ? available : max_samples;
-    for (std::size_t k = 0; k < count; ++k) {
-      const std::size_t slot = index_.ReadSlot(k);
-      sample(k, &counts_[slot * channels_], electrodes_off_[slot], positions_[slot]);
-    }
-    index_.Release(count);
-    return count;
-  }
+  // Consumer: up to `most` slots to read, oldest first; then Release(count). Those beyond the ring's end
+  // come with the next call.
+  Slots Ready(std::size_t most) { return At(index_.ReadSlot(), index_.Ready(most)); }
+  void Release(std::size_t count) { index_.Release(count); }
 
  private:
-  const std::size_t channels_;
+  Slots At(std::size_t slot, std::size_t count) {
+    return {count, counts_.data() + slot, capacity_, electrodes_off_.data() + slot, positions_.data() + slot};
+  }
+
+  const std::size_t capacity_;
   RingIndex index_;
   std::vector<std::int32_t> counts_;
   std::vector<std::uint32_t> electrodes_off_;
