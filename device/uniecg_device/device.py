@@ -50,6 +50,7 @@ def open_device(
         port,
         silence_seconds=silence_seconds,
         ring_samples=max(block_samples, round(profile.fs * ring_seconds)),
+        block_samples=block_samples,
         patience=reconnect,
         notify=notify,
         tap=tap,

@@ -83,8 +83,9 @@ class _Loss:
 class Link:
     """A device streaming into `stretches`, oldest first, of which only the iterating thread removes empty ones.
 
-    patience: seconds that a lost device is looked for. `arrived` is set when there is something new, `over` once
-    nothing more will come, `failure` then says why unless it was closed. Raises DeviceError where it does not open.
+    patience: seconds that a lost device is looked for. `arrived` is set when there is a block to take or a stretch has
+    ended; `over` is once nothing more will come, `failure` then says why unless it was closed. Raises DeviceError
+    where it does not open.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Link:
         *,
         silence_seconds: float,
         ring_samples: int,
+        block_samples: int,
         patience: float,
         notify: Callable[[str], None] | None,
         tap: Tap | None = None,
@@ -102,6 +104,7 @@ class Link:
         self.failure: BaseException | None = None
         self.arrived = threading.Event()
         self._silence_seconds, self._ring_samples, self._patience = silence_seconds, ring_samples, patience
+        self._block_samples = block_samples
         self._notify = notify or (lambda line: None)
         self.tap = tap
         self._port, self._identity = port, discovery.parse_usb(port)
@@ -192,7 +195,8 @@ class Link:
             stretch.push(transport.read())
             self._drift_ppm = self._drift_ppm if stretch.drift_ppm is None else stretch.drift_ppm
             if stretch.heard != before:
-                self.arrived.set()
+                if stretch.available >= self._block_samples:
+                    self.arrived.set()
             elif now() - stretch.heard > self._silence_seconds:
                 raise DeviceError(self._describe_silence(transport.url, stretch.counters))
             if not settled and stretch.began is not None and now() - stretch.began >= _SETTLE_SECONDS:

@@ -76,6 +76,7 @@ class Simulator:
         self._speed, self._loop = speed, loop
         faults = faults or Faults()
         self._drift = faults.drift
+        self._comes_off = faults.electrode_off > 0  # drawn just before a frame is sent
         frame_rate = self.profile.fs / self.profile.samples * self.profile.packets
         self._faulty = FaultyLine(faults, frame_rate, len(self._counts))
         self._totals: Counter[str] = Counter()
@@ -120,6 +121,7 @@ class Simulator:
     def _begin_stream(self, streaming: bool) -> None:
         self._streaming = streaming
         self._sent = 0
+        self._ready: list[bytes] = []
         self._began = time.monotonic()
 
     def _serve(self) -> None:
@@ -169,7 +171,7 @@ class Simulator:
             due = min(due, self._total)
         while self._sent < due:
             count = min(due - self._sent, _BURST_FRAMES)
-            frames = self._encode(self._sent, count)
+            frames = self._take(count)
             overrun = not self._line.away and (not self._line.connected or self._backlog > _MAX_BACKLOG)
             for piece in self._faulty.damage(frames):
                 if overrun and piece is Event.HANG_UP:
@@ -178,6 +180,15 @@ class Simulator:
                     self._queue(piece)
             self._sent += count
             self._count(frames=len(frames), overrun=len(frames) if overrun else 0)
+
+    def _take(self, count: int) -> list[bytes]:
+        """The next so many frames, or groups or lines; encoded well ahead, as few at a time cost as much as many."""
+        wanted = count * self.profile.packets
+        if len(self._ready) < wanted:
+            ahead = count if self._comes_off else _BURST_FRAMES
+            self._ready += self._encode(self._sent + len(self._ready) // self.profile.packets, ahead)
+        taken, self._ready = self._ready[:wanted], self._ready[wanted:]
+        return taken
 
     def _encode(self, first: int, count: int) -> list[bytes]:
         samples, packets = self.profile.samples, self.profile.packets

@@ -53,6 +53,8 @@ class Transport:
             # pyserial itself would gather too, but forget what it has when the plug is pulled meanwhile.
             while len(data) < _CHUNK and (piece := self._port.read(_CHUNK - len(data))):
                 data += piece
+                if len(piece) < _CHUNK // 4:
+                    break  # what may be left comes with the next call: looking for it costs as much as this read
         except self._failures as error:
             if not data:
                 raise self._went_away(error) from error

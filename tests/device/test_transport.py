@@ -43,8 +43,8 @@ def test_a_loop_comes_back() -> None:
 class Unplugged:
     """A port whose plug is pulled just after something arrived."""
 
-    def __init__(self) -> None:
-        self.pieces: list[bytes | Exception] = [b"last ", b"words", serial.SerialException("gone")]
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces: list[bytes | Exception] = [*pieces, serial.SerialException("gone")]
 
     def read(self, size: int) -> bytes:
         piece = self.pieces.pop(0) if len(self.pieces) > 1 else self.pieces[0]
@@ -53,11 +53,12 @@ class Unplugged:
         return piece
 
 
-def test_what_arrived_just_before_the_plug_was_pulled_is_read(pty: tuple[int, str]) -> None:
+@pytest.mark.parametrize("pieces", [(b"last words",), (3000 * b".", b"last words"), (3000 * b".",)])
+def test_what_arrived_just_before_the_plug_was_pulled_is_read(pty: tuple[int, str], pieces: tuple[bytes, ...]) -> None:
     transport = Transport(pty[1], 115200)
     transport._port.close()
-    transport._port = Unplugged()
-    assert transport.read() == b"last words"
+    transport._port = Unplugged(*pieces)
+    assert transport.read() == b"".join(pieces)
     for _ in range(2):
         with pytest.raises(DeviceError, match=r"went away while it was open \(gone\); check the plug"):
             transport.read()

@@ -1,0 +1,15 @@
+"""Several simulated devices at once, read by one process."""
+
+from __future__ import annotations
+
+import pytest
+
+from many_devices import measure
+
+
+@pytest.mark.slow
+def test_nothing_is_lost() -> None:
+    found = measure("e8_12lead", devices=4, seconds=3.0)
+    assert (found.devices, found.leads, found.fs) == (4, 12, 500)
+    assert found.samples >= 4 * 500 * 2
+    assert (found.missing, found.gaps, found.skipped_bytes) == (0, 0, 0)
