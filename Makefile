@@ -34,8 +34,10 @@ lint: .venv-test/.installed
 	$(TEST_BIN)/clang-format --dry-run --Werror $(CPP)
 
 # The installed packages are tested, not the source folders that pyproject.toml names for quick runs. One
-# of the tests builds the C++ tests with sanitizers and runs ctest; its cmake and ninja are in the environment.
+# of the tests builds the C++ tests with sanitizers and runs ctest, another for 64-bit ARM; their cmake and ninja are
+# in the environment, the cross-compiler and the emulator are Debian packages. Without those that test is skipped.
 test-python: .venv-test/.installed
+	tools/test-aarch64 --tools || true
 	PATH="$(CURDIR)/$(TEST_BIN):$$PATH" $(TEST_BIN)/pytest -o pythonpath=
 
 bench: .venv-test/.installed

@@ -14,7 +14,7 @@ DATA = Path(os.environ.get("UNIECG_DATA", "~/.cache/uniecg/data")).expanduser()
 
 
 def lacks(what: str, message: str) -> NoReturn:
-    """Skip the test, or fail it where $UNIECG_REQUIRE names `what`: "data", "tensorrt", with commas between."""
+    """Skip the test, or fail it where $UNIECG_REQUIRE names `what`: data, tensorrt, aarch64, with commas between."""
     if what in os.environ.get("UNIECG_REQUIRE", "").split(","):
         pytest.fail(f"{message} (UNIECG_REQUIRE insists on {what})")
     pytest.skip(message)

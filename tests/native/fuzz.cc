@@ -1,6 +1,7 @@
 // One input of the fuzzers: a profile, changes to its text, and bytes pushed in portions.
 //
-//   byte 0     which profile (low 4 bits), and how many changes (high 4 bits)
+//   1 byte     which profile
+//   1 byte     from 248 on, how many changes: the byte less 247
 //   3 a change where in the text (two bytes) and what is put there
 //   1 byte     bytes in each portion
 //   the rest   what the device sends
@@ -12,8 +13,8 @@
 #include <string>
 #include <vector>
 
+#include "devices.h"
 #include "framer.h"
-#include "profiles.h"
 #include "uniecg.h"
 
 namespace {
@@ -52,11 +53,11 @@ void CheckCounters(const uniecg_counters& counters, const Samples& samples, std:
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static const std::vector<std::string> profiles = AllProfiles();
+  static const std::vector<FuzzedDevice> devices = FuzzedDevices();
   Input input(data, size);
+  std::string profile = devices[input.Take() % devices.size()].profile;
   const unsigned choice = input.Take();
-  std::string profile = profiles[(choice & 15) % profiles.size()];
-  for (unsigned changes = choice >> 4; changes > 0; --changes) {
+  for (unsigned changes = choice > 247 ? choice - 247 : 0; changes > 0; --changes) {
     const std::size_t at = input.Take() << 8 | input.Take();
     profile[at % profile.size()] = static_cast<char>(input.Take());
   }

@@ -1,5 +1,6 @@
 // Runs the fuzzers' entry on random inputs, for compilers without libFuzzer: uniecg_fuzz_random [COUNT
 // [SEED]]
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <iostream>
@@ -7,38 +8,37 @@
 #include <string>
 #include <vector>
 
+#include "devices.h"
 #include "encode.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size);
 
 namespace {
 
-// Valid frames of every device and bytes of none.
-Bytes AnyPiece(std::mt19937* random) {
-  static const std::string lines = "12\n-7, 8\r\n!\n";
-  const std::uint64_t number = (*random)();
-  switch (number % 7) {
-    case 0:
-      return E8Frame(number >> 8);
-    case 1:
-      return CytonFrame(number >> 8);
-    case 2:
-      return SealedFrame(number >> 8, random);
-    case 3:
-      return BitalinoFrame(number >> 8, random);
-    case 4:
-      return TimestampedFrame(number & ~std::uint64_t{63});
-    case 5:
-      return Bytes(lines.begin(), lines.end());
-    default:
-      return Bytes((*random)() % 30, AnyByte(random));
+constexpr std::uint64_t kMostBytes = 600;  // of a piece
+
+// Part of what the device sends, some of it damaged; or bytes of no device.
+Bytes AnyPiece(const Bytes& wire, std::mt19937* random) {
+  Bytes piece;
+  if ((*random)() % 4 == 0 || wire.empty()) {
+    for (std::uint64_t left = (*random)() % 30; left > 0; --left) piece.push_back(AnyByte(random));
+    return piece;
   }
+  const std::uint64_t begin = (*random)() % wire.size();
+  const std::uint64_t end = std::min<std::uint64_t>(wire.size(), begin + (*random)() % kMostBytes);
+  piece.assign(wire.begin() + static_cast<std::ptrdiff_t>(begin),
+               wire.begin() + static_cast<std::ptrdiff_t>(end));
+  if ((*random)() % 2 == 0 && !piece.empty()) piece[(*random)() % piece.size()] = AnyByte(random);
+  if ((*random)() % 4 == 0 && !piece.empty())
+    piece.erase(piece.begin() + static_cast<std::ptrdiff_t>((*random)() % piece.size()));
+  return piece;
 }
 
-Bytes AnyInput(std::mt19937* random) {
+Bytes AnyInput(const std::vector<FuzzedDevice>& devices, std::mt19937* random) {
+  const std::size_t device = (*random)() % devices.size();
   // Most profiles stay as they are: most changes are refused.
   const unsigned changes = (*random)() % 4 == 0 ? 1 : 0;
-  Bytes input = {Byte(changes << 4 | (*random)() % 16)};
+  Bytes input = {Byte(device), Byte(changes > 0 ? 247 + changes : 0)};
   static const std::string likely = "0123456789-[],{}\":";
   for (unsigned k = 0; k < changes; ++k) {
     input.push_back(AnyByte(random));
@@ -46,10 +46,8 @@ Bytes AnyInput(std::mt19937* random) {
     input.push_back(static_cast<std::uint8_t>(likely[(*random)() % likely.size()]));
   }
   input.push_back(AnyByte(random));
-  for (std::uint64_t pieces = (*random)() % 20; pieces > 0; --pieces) {
-    Bytes piece = AnyPiece(random);
-    if ((*random)() % 4 == 0 && !piece.empty()) piece[(*random)() % piece.size()] = AnyByte(random);
-    if ((*random)() % 8 == 0 && !piece.empty()) piece.pop_back();
+  for (std::uint64_t pieces = (*random)() % 8; pieces > 0; --pieces) {
+    const Bytes piece = AnyPiece(devices[device].wire, random);
     input.insert(input.end(), piece.begin(), piece.end());
   }
   return input;
@@ -60,8 +58,9 @@ Bytes AnyInput(std::mt19937* random) {
 int main(int argc, char** argv) {
   const std::uint64_t count = argc > 1 ? std::stoull(argv[1]) : 1000;
   std::mt19937 random(argc > 2 ? static_cast<std::uint32_t>(std::stoul(argv[2])) : 1);
+  const std::vector<FuzzedDevice> devices = FuzzedDevices();
   for (std::uint64_t k = 0; k < count; ++k) {
-    const Bytes input = AnyInput(&random);
+    const Bytes input = AnyInput(devices, &random);
     LLVMFuzzerTestOneInput(input.data(), input.size());
   }
   std::cout << "ok   " << count << " random inputs\n";
