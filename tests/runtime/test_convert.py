@@ -223,6 +223,22 @@ def test_csv_holds_every_count(store: Path, pieces: list[Samples]) -> None:
     assert noted == {at: f"electrodes off: {off}" if off else "electrodes on" for at, off in ELECTRODES.items()}
 
 
+def test_csv_is_read_again_with_its_gap(store: Path, pieces: list[Samples]) -> None:
+    read = read_recording(converted(store, "csv", "c.csv"))
+    assert read.fs == 500 and read.leads == load_profile("e8_12lead").leads and read.synthetic
+    assert np.isnan(read.signal[:, 700:707]).all()
+    for position, counts, _ in pieces:
+        np.testing.assert_allclose(
+            read.signal[:, position : position + counts.shape[1]], (counts - 2048) / 1423, atol=1e-5
+        )
+
+
+def test_csv_of_a_gap_beyond_all_memory_is_refused(tmp_path: Path) -> None:
+    path = converted(write_store(tmp_path / "x.uniecg", [some(0, 10), some(1 << 40, 10)]), "csv", "c.csv")
+    with pytest.raises(InputError, match="cut it into pieces"):
+        read_recording(path)
+
+
 # All of them
 
 

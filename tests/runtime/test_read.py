@@ -473,6 +473,32 @@ def test_csv_of_comments_alone_is_refused(tmp_path: Path, text: str) -> None:
         read_recording(tmp_path / "c.csv", fs=500)
 
 
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ("0,1\n0,2\n", "whole numbers that rise"),
+        ("0,1\n0.5,2\n", "whole numbers that rise"),
+        ("0,1\n,2\n", "whole numbers that rise"),
+        ("0,1\n1e12,2\n", "cut it into pieces"),
+    ],
+)
+def test_positions_are_whole_numbers_that_rise(tmp_path: Path, rows: str, message: str) -> None:
+    (tmp_path / "c.csv").write_text("position,I\n" + rows)
+    with pytest.raises(InputError, match=message):
+        read_recording(tmp_path / "c.csv", fs=500)
+
+
+def test_columns_beside_the_millivolts_are_passed_over(tmp_path: Path) -> None:
+    head = "position,time (s),I (mV),I count,missing,note\n"
+    (tmp_path / "c.csv").write_text(head + '4,0.4,1,700,,"a, b"\n5,0.5,2,701,,\n8,0.8,3,702,2,x\n')
+    recording = read_recording(tmp_path / "c.csv")
+    assert recording.leads == ("I",) and recording.fs == 10
+    assert np.array_equal(recording.signal, [[1, 2, np.nan, np.nan, 3]], equal_nan=True)
+    (tmp_path / "c.csv").write_text(head + "4,8,1,700,,\n5,10,2,70")
+    with pytest.raises(InputError, match="may be truncated"):
+        read_recording(tmp_path / "c.csv")
+
+
 def test_csv_without_a_rate_is_refused(tmp_path: Path) -> None:
     (tmp_path / "c.csv").write_text("I,II\n1,2\n")
     with pytest.raises(InputError, match="fs option"):

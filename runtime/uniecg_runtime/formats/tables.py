@@ -22,18 +22,21 @@ _TIME = re.compile(
     r"^(?:elapsed\s*)?(?:time|timestamp|t|seconds|secs?|s|ms|millis(?:econds)?)(?:[\s_]*(ms|us|s))?$", re.I
 )
 _INDEX = re.compile(r"^(?:|#|n|index|idx|sample|samples|sample[\s_#]*(?:number|index)?|unnamed.*)$", re.I)
+_IGNORED = re.compile(r"^(?:.+ count|missing|note)$", re.I)  # beside the millivolts that `uniecg convert` writes
 _MISSING = {"", "nan", "na", "n/a", "null", "none", "-"}
 
 
 @dataclass(frozen=True)
 class _Column:
-    kind: str  # "lead", "time" or "index"
+    kind: str  # "lead", "time", "position", "index" or "ignored"
     label: str
     units: str | None
 
 
 def read_csv(path: Path, request: Request) -> Recording:
     """A table of one row per sample: optional `#` comments, a header row of lead names, an optional time column.
+
+    Where a column `position` numbers the samples, as `uniecg convert` writes it, numbers left out become NaN.
 
     Units come from the option, else from names such as "II (uV)", else mV is taken. Raises InputError for
     unknown columns, ragged or non-numeric rows, an uneven time column, and a rate that is nowhere stated.
@@ -45,7 +48,9 @@ def read_csv(path: Path, request: Request) -> Recording:
     first = body.split("\n", 1)[0]
     delimiter = _delimiter(first)
     header, body = _header(path, body, delimiter, request)
-    table = _numbers(path, body, delimiter, len(header))
+    table = _numbers(path, body, delimiter, header)
+    header = [column for column in header if column.kind != "ignored"]
+    table = _placed(path, table, header)
     time = next((table[:, k] for k, column in enumerate(header) if column.kind == "time"), None)
     fs = _rate(path, request, comments, header, time)
     rows = [k for k, column in enumerate(header) if column.kind == "lead"]
@@ -149,27 +154,61 @@ def _column(cell: str) -> _Column:
     if time:
         unit = units or time[1] or ("ms" if label.lower() in ("ms", "millis", "milliseconds") else "s")
         return _Column("time", label, unit)
+    if label.lower() == "position" and units is None:
+        return _Column("position", label, None)
+    if _IGNORED.match(label) and units is None:
+        return _Column("ignored", label, None)
     return _Column("index" if _INDEX.match(label) else "lead", label, units)
 
 
-def _numbers(path: Path, body: str, delimiter: str | None, columns: int) -> NDArray[np.float64]:
-    rows = body.count("\n") + 1
+def _placed(path: Path, table: NDArray[np.float64], header: list[_Column]) -> NDArray[np.float64]:
+    """The rows at their positions, and rows of NaN where positions are left out, but for a time that goes on."""
+    column = next((k for k, column in enumerate(header) if column.kind == "position"), None)
+    if column is None:
+        return table
+    position = table[:, column]
+    steps = np.diff(position)
+    if not ((np.abs(position) < 2**53).all() and (position == np.rint(position)).all() and (steps > 0).all()):
+        raise InputError(f"The positions in {path.name} are not whole numbers that rise from row to row.")
+    length = int(position[-1] - position[0]) + 1
+    if length * len(header) > LARGEST:
+        raise InputError(f"{path.name} spans {length} samples; cut it into pieces or convert it to WFDB instead.")
+    rows = (position - position[0]).astype(np.int64)
+    placed = np.full((length, len(header)), np.nan)
+    placed[rows] = table
+    for k, each in enumerate(header):
+        if each.kind == "time":
+            placed[:, k] = np.interp(np.arange(length), rows, table[:, k])
+    return placed
+
+
+def _numbers(path: Path, body: str, delimiter: str | None, header: list[_Column]) -> NDArray[np.float64]:
+    """The columns that are not ignored, a row per line."""
+    rows, columns = body.count("\n") + 1, len(header)
     if rows * columns > LARGEST:
         raise InputError(f"{path.name} holds {rows} rows of {columns} columns; store it as WFDB, EDF or NPY instead.")
     if delimiter == ";" and "," in body:
         body = body.replace(",", ".")
+    kept = [k for k, column in enumerate(header) if column.kind != "ignored"]
+    chosen = kept if len(kept) < columns else None  # all of them: a row of another length is then found out
+    if chosen and len(_split(body.rstrip("\n").rpartition("\n")[2], delimiter)) != columns:
+        raise InputError(f"The last row of {path.name} is not {columns} values; the file may be truncated.")
     try:
-        table = np.loadtxt(io.StringIO(body), delimiter=delimiter, ndmin=2, comments=None) if body.strip() else None
+        table = (
+            np.loadtxt(io.StringIO(body), delimiter=delimiter, ndmin=2, comments=None, usecols=chosen, quotechar='"')
+            if body.strip()
+            else None
+        )
     except ValueError:
-        table = np.fromiter(_values(path, body, delimiter, columns), np.float64).reshape(-1, columns)
+        table = np.fromiter(_values(path, body, delimiter, columns, kept), np.float64).reshape(-1, len(kept))
     if table is None:
         raise InputError(f"{path.name} holds no samples below its header row.")
-    if table.shape[1] != columns:
+    if table.shape[1] != len(kept):
         raise InputError(f"{path.name} names {columns} columns but its rows hold {table.shape[1]}.")
     return table
 
 
-def _values(path: Path, body: str, delimiter: str | None, columns: int) -> Iterator[float]:
+def _values(path: Path, body: str, delimiter: str | None, columns: int, kept: list[int]) -> Iterator[float]:
     """Row by row, the slow way, for empty cells and quotes; says which row is wrong."""
     for number, line in enumerate(io.StringIO(body), 1):
         if not line.strip():
@@ -181,7 +220,8 @@ def _values(path: Path, body: str, delimiter: str | None, columns: int) -> Itera
                     f"Row {number} of {path.name} holds {len(cells)} values, expected {columns}; "
                     "the file may be truncated."
                 )
-            yield from [np.nan if cell.lower() in _MISSING else float(cell) for cell in cells]
+            chosen = [cells[k] for k in kept]
+            yield from [np.nan if cell.lower() in _MISSING else float(cell) for cell in chosen]
         except (ValueError, csv.Error):  # csv: a cell of more than 131,072 characters
             raise InputError(f"Row {number} of {path.name} is not all numbers: {line.strip()[:60]!r}.") from None
 
