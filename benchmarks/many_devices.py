@@ -1,11 +1,11 @@
 """Many devices on one small machine: is anything lost, and what does each cost?
 
-usage: python benchmarks/many_devices.py [--devices 32] [--minutes 10] [--profile e8_12lead] [--json FILE]
+usage: python benchmarks/many_devices.py [--devices 32] [--minutes 10] [--profile e8_12lead] [--record] [--json FILE]
 
 The simulators play at true pace over ptys, in processes of their own; one process opens all of them, reads each in a
 thread of its own as a gateway would, and looks at every sample's number. Its CPU time and memory are told per device
 from the end of the first tenth on, when all are streaming. What the simulators could not get rid of in time counts as
-lost too: the reader was too slow then.
+lost too: the reader was too slow then. With --record each device is recorded to a file, as `uniecg record` does it.
 """
 
 from __future__ import annotations
@@ -13,17 +13,23 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import tempfile
 import threading
 import time
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psutil
 
 from uniecg_device import open_device
-from uniecg_device.device import Device
+from uniecg_device.counts import output_leads
 from uniecg_device.parametric import ParametricEcg, simulate
+from uniecg_device.profile import load_profile
+from uniecg_device.recording import record
+from uniecg_device.recording_store import open_store
 from uniecg_device.simulator import Simulator
 
 ASKED = 2.0  # percent of a core for each
@@ -31,20 +37,42 @@ SIMULATING_PROCESSES = 2
 
 
 @dataclass
-class Reader:
-    """What one thread saw. gaps: places where a block did not begin where the one before had ended."""
+class Tally:
+    """Of one device. gaps: places where a block did not begin where the one before had ended."""
 
-    device: Device
     samples: int = 0
+    missing: int = 0
     gaps: int = 0
+    skipped_bytes: int = 0
 
-    def run(self) -> None:
-        expected = None
-        for block in self.device:
+
+def follow(profile: str, url: str, tally: Tally, stop: threading.Event) -> None:
+    """Reads a device until told to stop."""
+    expected = None
+    with open_device(profile, url, reconnect=0) as device:
+        for block in device:
             start = round(block.start * block.fs)
-            self.gaps += expected is not None and start != expected
-            self.samples += block.signal.shape[1]
+            tally.gaps += expected is not None and start != expected
+            tally.samples += block.signal.shape[1]
             expected = start + block.signal.shape[1]
+            if stop.is_set():
+                break
+        stats = device.stats
+    tally.missing = stats.lost_samples + stats.overflowed_samples + stats.estimated_lost_samples
+    tally.skipped_bytes = stats.skipped_bytes
+
+
+def keep(profile: str, url: str, tally: Tally, stop: threading.Event, file: Path) -> None:
+    """Records a device, as `uniecg record` does, until told to stop; the tally is what the file holds in the end."""
+    with closing(record(profile, url, file, synthetic=True, reconnect=0)) as steps:
+        for _ in steps:
+            if stop.is_set():
+                break
+    with open_store(file) as store:
+        for piece in store.pieces():
+            tally.gaps += piece.position != tally.samples + tally.missing
+            tally.missing = piece.position - tally.samples
+            tally.samples += piece.end - piece.position
 
 
 @dataclass(frozen=True)
@@ -56,6 +84,7 @@ class Outcome:
 
     devices: int
     seconds: float
+    recorded: bool
     leads: int
     fs: float
     samples: int
@@ -78,7 +107,8 @@ def play(profile: str, count: int, pipe: Connection) -> None:
     pipe.send(overrun)
 
 
-def measure(profile: str, devices: int, seconds: float) -> Outcome:
+def measure(profile: str, devices: int, seconds: float, folder: Path | None = None) -> Outcome:
+    """Reads the devices, or records each into a file in the folder, for so long."""
     context = multiprocessing.get_context("spawn")
     pipes = []
     for k in range(SIMULATING_PROCESSES):
@@ -86,8 +116,13 @@ def measure(profile: str, devices: int, seconds: float) -> Outcome:
         count = (devices + k) // SIMULATING_PROCESSES
         context.Process(target=play, args=(profile, count, theirs), daemon=True).start()
         pipes.append(ours)
-    readers = [Reader(open_device(profile, url, reconnect=0)) for pipe in pipes for url in pipe.recv()]
-    threads = [threading.Thread(target=reader.run, daemon=True) for reader in readers]
+    urls = [url for pipe in pipes for url in pipe.recv()]
+    tallies, stop = [Tally() for _ in urls], threading.Event()
+    threads = []
+    for number, (url, tally) in enumerate(zip(urls, tallies, strict=True)):
+        known = (profile, url, tally, stop)
+        work = partial(follow, *known) if folder is None else partial(keep, *known, folder / f"{number}.uniecg")
+        threads.append(threading.Thread(target=work, daemon=True))
     for thread in threads:
         thread.start()
     me = psutil.Process()
@@ -96,23 +131,23 @@ def measure(profile: str, devices: int, seconds: float) -> Outcome:
     time.sleep(seconds * 9 / 10)
     spent, after = time.process_time() - cpu, me.memory_info().rss
     share = 100 * spent / (time.monotonic() - since) / devices
-    stats = [reader.device.stats for reader in readers]
-    for reader in readers:
-        reader.device.close()
+    stop.set()
+    for thread in threads:
+        thread.join()
     for pipe in pipes:
         pipe.send(None)
     overrun = sum(pipe.recv() for pipe in pipes)
-    lost = sum(each.lost_samples + each.overflowed_samples + each.estimated_lost_samples for each in stats)
-    device = readers[0].device
+    known_profile = load_profile(profile)
     return Outcome(
         devices=devices,
         seconds=seconds,
-        leads=len(device.leads),
-        fs=device.fs,
-        samples=sum(each.samples for each in stats),
-        missing=lost + overrun * device.profile.samples,
-        gaps=sum(reader.gaps for reader in readers),
-        skipped_bytes=sum(each.skipped_bytes for each in stats),
+        recorded=folder is not None,
+        leads=len(output_leads(known_profile.leads)),
+        fs=known_profile.fs,
+        samples=sum(tally.samples for tally in tallies),
+        missing=sum(tally.missing for tally in tallies) + overrun * known_profile.samples,
+        gaps=sum(tally.gaps for tally in tallies),
+        skipped_bytes=sum(tally.skipped_bytes for tally in tallies),
         cpu_percent=share,
         memory_mb=(memory / 1e6, after / 1e6),
     )
@@ -123,11 +158,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--devices", type=int, default=32)
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--profile", default="e8_12lead")
+    parser.add_argument("--record", action="store_true", help="each into a file, removed afterwards")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args(arguments)
-    found = measure(options.profile, options.devices, 60 * options.minutes)
+    with tempfile.TemporaryDirectory() as folder:
+        where = Path(folder) if options.record else None
+        found = measure(options.profile, options.devices, 60 * options.minutes, where)
+    what = f"{found.devices} devices of {found.leads} leads at {found.fs:g} Hz"
+    print(f"{what}, {'recorded' if found.recorded else 'read'} for {found.seconds / 60:g} min:")
     print(
-        f"{found.devices} devices of {found.leads} leads at {found.fs:g} Hz for {found.seconds / 60:g} min: "
         f"{found.samples} samples a lead, {found.missing} missing, {found.gaps} gaps, "
         f"{found.skipped_bytes} bytes skipped"
     )
