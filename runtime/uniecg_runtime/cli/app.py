@@ -221,6 +221,9 @@ def simulate(
         str, typer.Option("--speed", help="1 is the device's own pace; max: as fast as it is read.")
     ] = "1",
     tcp: Annotated[int | None, typer.Option("--tcp", min=1, max=65535, help="Serve a TCP port, not a pty.")] = None,
+    link: Annotated[
+        Path | None, typer.Option("--link", help="A symbolic link to keep on the pty, which may change its name.")
+    ] = None,
     fault: Annotated[
         list[str] | None,
         typer.Option(
@@ -240,7 +243,8 @@ def simulate(
     from uniecg_runtime.cli import simulate as command
 
     source = command.Source(heart_rate, rhythm)
-    command.run(device, record, Told(fs, units, leads), source, speed=speed, tcp=tcp, faults=fault or [], seed=seed)
+    told = Told(fs, units, leads)
+    command.run(device, record, told, source, speed=speed, tcp=tcp, link=link, faults=fault or [], seed=seed)
 
 
 @app.command()
