@@ -114,6 +114,10 @@ def test_wfdb_takes_the_format_that_holds_the_counts(tmp_path: Path, low: int, h
     assert np.array_equal(record.d_signal[:300].T, counts) and (record.d_signal[300:1500] == -(1 << bits - 1)).all()
     assert wfdb.rdann(str(tmp_path / "w"), "events").sample.tolist() == [300, 300]
     assert 1 / record.adc_gain[0] == pytest.approx(load_profile("openbci_cyton").scale.counts_per_mv ** -1, rel=1e-11)
+    # the lean reader, without the package wfdb
+    lean = read_recording(tmp_path / "w.hea").signal
+    assert np.isnan(lean[:, 300:1500]).all() and np.isnan(lean).sum() == 8 * 1200
+    np.testing.assert_allclose(lean, wfdb.rdrecord(str(tmp_path / "w")).p_signal.T, rtol=1e-6)
 
 
 def test_wfdb_does_not_fill_a_disk_with_what_is_missing(tmp_path: Path) -> None:

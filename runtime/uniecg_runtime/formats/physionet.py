@@ -1,4 +1,4 @@
-"""WFDB records: a lean reader of headers and of formats 16 and 212; the rest goes to the wfdb package.
+"""WFDB records: a lean reader of headers and of formats 16, 24, 32 and 212; the rest goes to the wfdb package.
 
 Layout: https://physionet.org/physiotools/wag/header-5.htm and signal-5.htm. Every number of a header is checked
 before memory is taken: here against the size of the signal file, for the wfdb package against what fits in memory.
@@ -20,7 +20,7 @@ _LARGEST_SKEW = 1 << 16  # of tape recorders: the heads stood samples apart
 _PLAIN_NAME = re.compile(r"^[^/\\:\0]+$")
 _FORMAT = re.compile(r"^(\d+)(?:x(\d+))?(?::(\d+))?(?:\+(\d+))?$")
 _GAIN = re.compile(r"^([-+0-9.eE]+)?(?:\((-?\d+)\))?(?:/(\S+))?$")
-_INVALID = {16: -32768, 212: -2048}
+_INVALID = {16: -(1 << 15), 24: -(1 << 23), 32: -(1 << 31), 212: -(1 << 11)}
 
 
 @dataclass(frozen=True)
@@ -164,7 +164,8 @@ def available_samples(path: Path, header: Header) -> int:
             size = (path.parent / name).stat().st_size - signals[0].offset
         except OSError:
             raise InputError(f"{path.name} names the signal file {name}, which is not beside it.") from None
-        held.append((size // 2 if signals[0].format == 16 else size * 2 // 3) // len(signals))
+        bits = 12 if signals[0].format == 212 else signals[0].format
+        held.append(8 * size // bits // len(signals))
     shortest = max(min(held), 0)
     promised = shortest if header.samples is None else header.samples
     if promised > shortest:
@@ -194,8 +195,9 @@ def read_signals(path: Path, header: Header, start: int, stop: int) -> NDArray[n
                         f"its header says {signal.checksum}."
                     )
             row = result[order[id(signal)]]
-            np.subtract(samples, signal.baseline, out=row, dtype=np.float32, casting="unsafe")
-            row /= np.float32(signal.gain)
+            exact = np.float32 if samples.dtype == np.int16 else np.float64
+            difference = np.subtract(samples, signal.baseline, dtype=exact, casting="unsafe")
+            np.divide(difference, exact(signal.gain), out=row, casting="same_kind")
             row[samples == _INVALID[signal.format]] = np.nan
     return result
 
@@ -207,16 +209,27 @@ def _by_file(header: Header) -> dict[str, list[SignalLine]]:
     return files
 
 
-def _counts(path: Path, first: SignalLine, signals: int, start: int, stop: int) -> NDArray[np.int16]:
+def _counts(
+    path: Path, first: SignalLine, signals: int, start: int, stop: int
+) -> NDArray[np.int16] | NDArray[np.int32]:
     """Stored integers, shape (stop - start, signals)."""
     low, high = start * signals, stop * signals
-    if first.format == 16:
-        packed = _bytes(path, first.offset + 2 * low, 2 * (high - low))
-        flat: NDArray[np.int16] = np.frombuffer(packed, "<i2").astype(np.int16)
-    else:
+    flat: NDArray[np.int16] | NDArray[np.int32]
+    if first.format == 212:
         pair = low // 2
         packed = _bytes(path, first.offset + 3 * pair, 3 * ((high + 1) // 2 - pair))
         flat = _unpack_212(packed)[low - 2 * pair :][: high - low]
+    else:
+        width = first.format // 8
+        packed = _bytes(path, first.offset + width * low, width * (high - low))
+        if first.format == 16:
+            flat = np.frombuffer(packed, "<i2").astype(np.int16)
+        elif first.format == 32:
+            flat = np.frombuffer(packed, "<i4").astype(np.int32)
+        else:
+            wide = np.zeros((high - low, 4), np.uint8)
+            wide[:, 1:] = np.frombuffer(packed, np.uint8).reshape(-1, 3)
+            flat = (wide.view("<i4")[:, 0] >> 8).astype(np.int32)
     return flat.reshape(stop - start, signals)
 
 

@@ -168,7 +168,7 @@ def _unnamed(channels: list[str]) -> list[str]:
 def _through_wfdb(
     path: Path, header: physionet.Header, fs: float, request: Request
 ) -> tuple[NDArray[np.float32], list[str], list[str]]:
-    """Formats beyond 16 and 212, several segments, skew: with the wfdb package."""
+    """Formats beyond 16, 24, 32 and 212, several segments, skew: with the wfdb package."""
     try:
         import wfdb
     except ImportError:
