@@ -282,7 +282,7 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, data: bytes, kind: str) -
         assert str(error)
 
 
-def test_other_layouts_go_to_the_wfdb_package(tmp_path: Path) -> None:
+def test_every_format_reads_as_the_wfdb_package_reads_it(tmp_path: Path) -> None:
     wfdb = pytest.importorskip("wfdb", reason="extra `files` is not installed")
     signal = np.random.default_rng(0).normal(0, 0.5, (500, 2))
     for form in ("80", "24", "32"):

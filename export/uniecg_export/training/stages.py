@@ -223,7 +223,7 @@ def _choices(
 
     More of the questions are about a record, for what is asked of one has the most ways of being said.
     """
-    about, without = size // 3, size // 4
+    about, without = 5 * size // 12, size // 4
     requests = _requests(rng, generator, pool, label_sets, size - about - without)[0]
     requests = [replace(turn, draws=False) for turn in requests]
     asked = [without_record(rng) for _ in range(without)] + _questions(rng, generator, pool, about)
