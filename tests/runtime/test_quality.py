@@ -141,7 +141,7 @@ def test_whatever_the_signal_there_is_a_finite_answer(fs, seconds, leads, scale,
 def test_recordings_called_unacceptable_score_lower() -> None:
     signals = np.load(recordings("cinc2011") / "x_int16_adu200permV.npy", mmap_mode="r")
     told: dict[str, list[Quality]] = {"acceptable": [], "unacceptable": []}
-    for line in list(csv.DictReader((recordings("cinc2011") / "index.csv").read_text().splitlines()))[::3]:
+    for line in list(csv.DictReader((recordings("cinc2011") / "index.csv").read_text().splitlines()))[::4]:
         signal = signals[int(line["row"])].astype(np.float32) / 200
         told[line["quality"]].append(assess(Recording(signal, 500.0, CINC2011_LEADS)))
     good, bad = (np.array([quality.score for quality in told[kind]]) for kind in ("acceptable", "unacceptable"))

@@ -63,6 +63,19 @@ def test_an_ecg_with_every_sign_turned_is_told() -> None:
     assert kind(replace(ecg(), signal=-ecg().signal)) == "inverted"
 
 
+@pytest.mark.parametrize("lead", reversal.UPRIGHT)
+def test_one_lead_alone_tells_that_its_sign_is_turned(lead: str) -> None:
+    alone = replace(ecg(), signal=ecg().signal[[LEADS.index(lead)]], leads=(lead,))
+    assert kind(alone) is None
+    assert kind(replace(alone, signal=-alone.signal)) == "inverted"
+    assert kind(replace(alone, signal=-20 * alone.signal, units="standardised")) == "inverted"
+
+
+def test_a_lead_that_points_either_way_tells_nothing_alone() -> None:
+    alone = replace(ecg(), signal=-ecg().signal[[LEADS.index("V2")]], leads=("V2",))
+    assert kind(alone) is None
+
+
 @pytest.mark.parametrize("kept", [("I", "II"), ("II", "III"), ("I", "III")])
 def test_two_limb_leads_and_the_chest_are_enough(kept: tuple[str, ...]) -> None:
     def part(recording: Recording) -> Recording:
@@ -93,7 +106,7 @@ def test_what_cannot_be_judged_raises_no_suspicion() -> None:
     turned = swapped(ecg(), "RA-LA")
     noise = np.random.default_rng(0).normal(0, 1, turned.signal.shape).astype(np.float32)
     for recording in (
-        replace(turned, signal=turned.signal[:1], leads=("I",)),
+        replace(turned, signal=turned.signal[3:4], leads=("aVR",)),
         replace(turned, signal=turned.signal[6:], leads=LEADS[6:]),
         replace(turned, signal=turned.signal[:, :700]),
         replace(turned, signal=np.zeros_like(turned.signal)),
@@ -121,7 +134,7 @@ def test_probabilities_sum_to_one_however_large_the_likeness() -> None:
 
 
 def test_swaps_of_real_recordings_are_found_and_false_alarms_are_few() -> None:
-    paths = sorted((recordings("ludb") / "data").glob("*.hea"), key=lambda path: int(path.stem))[::3]
+    paths = sorted((recordings("ludb") / "data").glob("*.hea"), key=lambda path: int(path.stem))[::4]
     right = [read_recording(path) for path in paths]
     assert np.mean([kind(recording) is not None for recording in right]) <= 0.05
     for swap in ("RA-LA", "RA-LL", "RA-RL"):
@@ -130,5 +143,5 @@ def test_swaps_of_real_recordings_are_found_and_false_alarms_are_few() -> None:
 
 def test_a_swap_is_told_where_the_labels_are_doubted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert DOUBT < 0.5
-    monkeypatch.setattr(reversal, "DOUBT", 0.0)
+    monkeypatch.setattr(reversal, "DOUBT", 0.0)  # never doubted
     assert kind(swapped(ecg(), "RA-LA")) is None

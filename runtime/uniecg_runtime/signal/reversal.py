@@ -1,4 +1,4 @@
-"""Swapped limb electrodes and a turned sign, found from one usual beat.
+"""Swapped limb electrodes and a turned sign, found in the usual beat.
 
 Swapping RA, LA and LL permutes three potentials: leads I and II change by a known 2 x 2 matrix, the chest leads not at
 all, for their reference is the mean of the three. So every arrangement can be undone, and the question becomes which
@@ -13,13 +13,13 @@ Kors and van Herpen (J Electrocardiol 2001); that the P wave tells LA-LL, of Abd
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from uniecg_runtime.signal.measure import limb_scales
-from uniecg_runtime.signal.reversal_weights import LIMB_ALONE, WITH_CHEST
+from uniecg_runtime.signal.reversal_weights import LIMB_ALONE, ONE_LEAD, WITH_CHEST
 from uniecg_runtime.signal.work_signal import WORK_HZ, WorkSignal
 
 # By arrangement: what takes I and II as labelled to I and II as they should be, and whether all leads are negated.
@@ -38,12 +38,14 @@ ARRANGEMENTS = tuple(UNDO)
 WITHOUT_SIGNAL = {"I": "RA-RL and LA-LL", "II": "RA-RL", "III": "LA-RL"}
 CHEST = ("V1", "V2", "V3", "V4", "V5", "V6")
 LIMB = ("I", "II", "III")
+UPRIGHT = ("I", "II", "V4", "V5", "V6")  # alone, each of these tells a turned sign
 BEFORE, AFTER = 50, 75  # samples of the usual beat: 0.4 s before the QRS and 0.6 s after it
 WAVES = ((19, 43), (43, 60), (62, 103))  # samples of P, QRS and T in it
 QRS = slice(*WAVES[1])
 LEAST_BEATS = 3
 LEAST_RR = 0.4  # s; in a faster rhythm one beat's T lies in the next one's P
 DOUBT = 0.05  # probability of the labels, all arrangements taken as equally likely before, under which a swap is told
+DOUBT_WITHOUT_CHEST = 0.02  # more is needed where limb leads alone speak: as many false alarms as with the chest
 EMPTY = 0.1  # size of a limb lead against the largest one: less was in none of 2,000 records
 
 
@@ -75,18 +77,19 @@ def find_reversal(work: WorkSignal, usable: Collection[str]) -> Reversal | None:
     """The swap that the leads out of `usable` speak for; None for none, or where it cannot be judged.
 
     Needs two of I, II and III (standardised: all three), three beats, and a rate of 150/min or less. With all chest
-    leads the answer is much surer than without.
+    leads the answer is much surer than without. Of fewer limb leads only a turned sign can be told, by those of
+    `UPRIGHT`.
     """
     beat = usual_beat(work, usable)
     if beat is None:
-        return None
+        return _find_inversion(work, usable)
     if (empty := empty_lead(beat)) is not None:
         kind = WITHOUT_SIGNAL[empty]
         return Reversal(kind, 1.0 - DOUBT, f"lead {empty} has almost no signal, as with {kind} swapped")
-    weights = LIMB_ALONE if beat.chest is None else WITH_CHEST
+    weights, doubt = (LIMB_ALONE, DOUBT_WITHOUT_CHEST) if beat.chest is None else (WITH_CHEST, DOUBT)
     likely = probabilities(features(beat) @ weights)
     best = int(np.argmax(likely))
-    if likely[0] >= DOUBT:
+    if likely[0] >= doubt:
         return None
     kind = ARRANGEMENTS[best]
     if kind == "inverted":
@@ -97,23 +100,33 @@ def find_reversal(work: WorkSignal, usable: Collection[str]) -> Reversal | None:
 
 def usual_beat(work: WorkSignal, usable: Collection[str]) -> UsualBeat | None:
     """The median beat; None where the limb leads, beats or rate do not allow one."""
-    limb = _limb(work, usable)
-    if limb is None or work.beats.size < LEAST_BEATS or float(np.median(np.diff(work.beats))) < LEAST_RR * WORK_HZ:
+    rows = _limb(work, usable)
+    if rows is None:
         return None
-    rows = [limb]
-    if set(CHEST) <= set(usable):
-        rows.append(work.signal[[work.leads.index(lead) for lead in CHEST]])
-    joined = WorkSignal(np.concatenate(rows), work.beats, (), work.units)
-    around = joined.around_beats(BEFORE, AFTER).astype(np.float64)
-    if around.shape[1] < LEAST_BEATS:
+    with_chest = set(CHEST) <= set(usable)
+    if with_chest:
+        rows = np.concatenate([rows, work.signal[[work.leads.index(lead) for lead in CHEST]]])
+    found = _median(rows, work)
+    if found is None or not found[0][:2, QRS].any():
         return None
-    around -= np.median(around, axis=2, keepdims=True)
-    shape = np.median(around, axis=1)
-    spread = np.median(np.abs(around[:2] - shape[:2, None]), axis=1).mean()
-    if not shape[:2, QRS].any():
+    shape, noise = found
+    return UsualBeat(shape[:2], shape[2:] if with_chest else None, float(noise[:2].mean()))
+
+
+def lead_features(work: WorkSignal, lead: str) -> NDArray[np.float64] | None:
+    """(9,) of one lead, all of which change sign with it: of P, QRS and T the mean, the sum of the extremes, and second
+    half less first. None without a usual beat."""
+    found = _median(work.signal[[work.leads.index(lead)]], work)
+    if found is None or not found[0][0, QRS].any():
         return None
-    noise = float(spread) * 1.4826 * 1.25 / np.sqrt(around.shape[1])
-    return UsualBeat(shape[:2], shape[2:] if len(rows) > 1 else None, noise)
+    (row,), (noise,) = found
+    columns: list[float] = []
+    for wave, (first, last) in enumerate(WAVES):
+        part = (_start if wave == 1 else _line)(row[None, first:last])
+        part = part[0] / np.sqrt((part**2).mean() + _least_power(noise, np.sqrt((row[QRS] ** 2).mean())))
+        half = part.size // 2
+        columns += [part.mean(), part.max() + part.min(), part[half:].mean() - part[:half].mean()]
+    return np.array(columns)
 
 
 def empty_lead(beat: UsualBeat) -> str | None:
@@ -134,7 +147,7 @@ def features(beat: UsualBeat) -> NDArray[np.float64]:
     for wave, (first, last) in enumerate(WAVES):
         level = _start if wave == 1 else _line
         xs, ys = level(x[:, first:last]), level(y[:, first:last])
-        power = (xs**2 + ys**2).mean(axis=1) + (2 * beat.noise) ** 2 + (0.01 * size) ** 2
+        power = (xs**2 + ys**2).mean(axis=1) + _least_power(beat.noise, size)
         xs, ys = xs / np.sqrt(power)[:, None], ys / np.sqrt(power)[:, None]
         net.append(np.stack([xs.mean(axis=1), ys.mean(axis=1)]))
         limb.append(_of_limb(xs, ys, *net[-1]))
@@ -152,6 +165,36 @@ def probabilities(likeness: NDArray[np.float64]) -> NDArray[np.float64]:
     """Of each arrangement, from its likeness to an ECG that is connected rightly."""
     odds = np.exp(likeness - likeness.max())
     return np.asarray(odds / odds.sum())
+
+
+def _find_inversion(work: WorkSignal, usable: Collection[str]) -> Reversal | None:
+    """Whether the leads of `UPRIGHT` look like themselves turned over, on the mean of what each says."""
+    rows = [features for lead in UPRIGHT if lead in usable if (features := lead_features(work, lead)) is not None]
+    if not rows:
+        return None
+    likeness = float(np.mean(np.stack(rows) @ ONE_LEAD))
+    likely = probabilities(np.array([likeness, -likeness]))
+    if likely[0] >= DOUBT:
+        return None
+    return Reversal("inverted", float(likely[1]), "P, QRS and T look as they do with the sign turned")
+
+
+def _median(rows: NDArray[np.float32], work: WorkSignal) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+    """The median beat of each row and its standard error; None for too few beats, or too fast ones."""
+    if work.beats.size < LEAST_BEATS or float(np.median(np.diff(work.beats))) < LEAST_RR * WORK_HZ:
+        return None
+    around = replace(work, signal=rows).around_beats(BEFORE, AFTER).astype(np.float64)
+    if around.shape[1] < LEAST_BEATS:
+        return None
+    around -= np.median(around, axis=2, keepdims=True)
+    shape = np.median(around, axis=1)
+    spread = np.median(np.abs(around - shape[:, None]), axis=1).mean(axis=1)
+    return shape, spread * 1.4826 * 1.25 / np.sqrt(around.shape[1])
+
+
+def _least_power(noise: float, qrs: float) -> float:
+    """Added to a wave's power before it is brought to one size, so that noise is not blown up to a wave."""
+    return (2 * noise) ** 2 + (0.01 * qrs) ** 2
 
 
 def _of_limb(
