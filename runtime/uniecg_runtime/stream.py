@@ -37,8 +37,9 @@ class LiveState:
     """What is known within a second, by the device's clock.
 
     time: seconds on the device's clock. heart_rate: /min over the last 8 s, None where fewer than
-    three beats were found. gaps, gap_seconds, lost: since the start. interpreted, skipped: windows.
-    device: the device's own counters, empty for a source that has none.
+    three beats were found. gaps, gap_seconds, lost: since the start. interpreted, skipped: windows; skipped those that
+    came due while another was in work. poor: windows of a quality that is not acceptable, interpreted with that said
+    or, with `skip_poor`, left out. device: the device's own counters, empty for a source that has none.
     """
 
     time: float
@@ -51,6 +52,7 @@ class LiveState:
     interpreted: int
     skipped: int
     device: dict[str, float | None] = field(default_factory=dict)
+    poor: int = 0
 
 
 @dataclass(frozen=True)
@@ -208,10 +210,12 @@ def stream(
     interval: float = 10.0,
     windows: int | None = None,
     duration: float | None = None,
+    skip_poor: bool = False,
 ) -> Iterator[Event]:
     """Interpret what a device yields, until it ends, `windows` are done, or `duration` seconds of its clock passed.
 
-    interval: seconds between the ends of two windows, by the device's clock.
+    interval: seconds between the ends of two windows, by the device's clock. skip_poor: count a window whose quality
+    is not acceptable (`LiveState.poor`), and do not interpret it.
     Raises DeviceError as the device does, after the window in work was yielded; InputError for bad options.
     """
     if not (interval >= LEAST_INTERVAL and (windows is None or windows > 0) and (duration is None or duration > 0)):
@@ -221,7 +225,7 @@ def stream(
         )
     worker = _Worker(assistant)
     failure: UniecgError | None = None
-    loop = _Loop(worker, _window_seconds(assistant), interval, windows)
+    loop = _Loop(worker, _window_seconds(assistant), interval, windows, skip_poor)
     try:
         iterator = iter(blocks)
         while not loop.enough and (duration is None or loop.elapsed < duration):
@@ -257,14 +261,16 @@ def _counters(source: object) -> dict[str, float | None]:
 class _Loop:
     """When the live state and the next window are due, and what was counted."""
 
-    def __init__(self, worker: _Worker, seconds: float, interval: float, windows: int | None) -> None:
+    def __init__(self, worker: _Worker, seconds: float, interval: float, windows: int | None, skip_poor: bool) -> None:
         self.worker, self.seconds, self.interval, self.windows = worker, seconds, interval, windows
+        self.skip_poor = skip_poor
         self.buffer: WindowBuffer | None = None
         self.electrodes_off: tuple[str, ...] = ()
         self.next_live = LIVE_EVERY
         self.next_window = seconds
         self.interpreted = 0
         self.skipped = 0
+        self.poor = 0
 
     @property
     def elapsed(self) -> float:
@@ -299,7 +305,11 @@ class _Loop:
             yield self.note(event)
         recording = buffer.last(self.seconds)
         start = buffer.end - recording.duration
-        yield WindowDue(self.worker.index + 1, start, assess(recording))
+        quality = assess(recording)
+        self.poor += not quality.acceptable
+        if self.skip_poor and not quality.acceptable:
+            return
+        yield WindowDue(self.worker.index + 1, start, quality)
         self.worker.start(recording, start)
 
     def note(self, event: Event) -> Event:
@@ -322,4 +332,5 @@ class _Loop:
             interpreted=self.interpreted,
             skipped=self.skipped,
             device=counters,
+            poor=self.poor,
         )
