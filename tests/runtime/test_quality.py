@@ -111,6 +111,16 @@ def test_standardised_leads_are_judged_by_proportion() -> None:
     assert all(quality.index[lead] > 0.9 for lead in LEADS if lead != "aVL")
 
 
+def test_a_reader_is_warned_of_a_bad_signal_and_of_a_turned_one() -> None:
+    assert assess(ecg()).warnings == ()
+    signal = ecg().signal.copy()
+    signal[6:9] = 0.0
+    (bad,) = assess(replace(ecg(), signal=signal)).warnings
+    assert "not acceptable" in bad and "V1: flat; V2: flat; V3: flat" in bad
+    (turned,) = assess(replace(ecg(), signal=-ecg().signal)).warnings
+    assert "every sign may be turned" in turned
+
+
 def test_it_is_plain_data() -> None:
     plain = asdict(assess(ecg()))
     assert set(plain) == {"score", "acceptable", "leads", "index", "reversal"}

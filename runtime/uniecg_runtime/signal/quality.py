@@ -51,6 +51,19 @@ class Quality:
     index: dict[str, float] = field(default_factory=dict)
     reversal: Reversal | None = None
 
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What a reader must know before anything that rests on the recording; empty for a good one."""
+        found = []
+        if not self.acceptable:
+            wrong = "; ".join(f"{lead}: {', '.join(reasons)}" for lead, reasons in self.leads.items())
+            found.append(f"signal quality is not acceptable ({wrong or f'score {self.score:.2f}'})")
+        if self.reversal is not None:
+            what = "every sign" if self.reversal.kind == "inverted" else f"the electrodes {self.reversal.kind}"
+            seems = "turned" if self.reversal.kind == "inverted" else "swapped"
+            found.append(f"{what} may be {seems} ({self.reversal.probability:.0%}): {self.reversal.why}")
+        return tuple(found)
+
 
 @dataclass(frozen=True, eq=False)
 class Examined:
