@@ -20,9 +20,9 @@ from uniecg_runtime.signal.work_signal import WORK_HZ, WorkSignal, work_signal
 
 REASONS = ("off", "flat", "railed", "noise", "wander", "mains")
 FAULTS = ("dead", "unlike", "noise", "wander", "mains")  # what the model weighs, each larger where the lead is worse
-INTERCEPT = -0.66
-WEIGHTS = np.array([2.96, 2.64, 9.65, 2.37, 0.86])
-TYPICAL = np.array([0.0, 0.02, 0.0, -0.87, -2.5])  # median lead of the acceptable records
+INTERCEPT = -0.72
+WEIGHTS = np.array([2.93, 2.87, 9.58, 2.35, 0.90])
+TYPICAL = np.array([0.0, 0.02, 0.03, -0.87, -2.5])  # median lead of the acceptable records
 POWER = 2.0  # of the geometric mean of the lead indices
 ACCEPTABLE = 0.8
 REASON = 1.5  # log odds that a fault must cost a lead, against a typical one, to be named
@@ -30,7 +30,8 @@ BAD_LEAD = 0.5  # index under which the worst fault is named whatever it costs
 OFF_SHARE = 0.2  # of the samples missing
 FLAT_MV, DEAD_SHARE = 0.01, 0.5  # a second that moves less is flat; a lead is dead by half its length
 RAIL_MV, RAIL_WIDTH_MV, RAIL_SHARE = 2.0, 0.002, 0.04  # samples at an extreme value this far from 0; so many are dead
-QUIET_NOISE, MOST_NOISE = 0.1, 0.6  # of 15-40 Hz activity over its peaks: what a clean lead has, and the most counted
+QUIET_PERCENT = 20.0  # of the blocks of 80 ms lie between the QRS even at 250/min
+MOST_NOISE = 0.5  # of what lies there over the peaks, 15-40 Hz
 LEAST_WANDER_MV, LEAST_MAINS_MV = 0.05, 0.003  # under these all is the same
 MAINS_HZ, MAINS_BESIDE = (50.0, 60.0), 6.0
 BEFORE, AFTER = 31, 50  # samples of a beat that must resemble the others
@@ -117,7 +118,7 @@ def examine(recording: Recording) -> Examined:
     shares = np.stack([missing, _flat(whole, fs), _railed(whole)], axis=1)
     shares[missing > OFF_SHARE, 0] = 1.0
     steep = band_pass(work.signal, WORK_HZ, WORK_HZ, 15.0, 40.0)
-    noise = np.clip(_activity(steep) - QUIET_NOISE, 0.0, MOST_NOISE - QUIET_NOISE)
+    noise = np.minimum(_noise(steep), MOST_NOISE)
     wander = np.clip(np.log10(_wander(whole, fs) + LEAST_WANDER_MV), -1.0, 1.5)
     mains = np.clip(np.log10(_mains(whole, fs) + LEAST_MAINS_MV), -3.0, 0.0)
     dead = shares.max(axis=1)
@@ -171,12 +172,12 @@ def _railed(rows: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(np.minimum(share / RAIL_SHARE, 1.0))
 
 
-def _activity(steep: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Usual size of a block of 80 ms over that of a second's largest block (median over the seconds)."""
+def _noise(steep: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Size of a quiet block of 80 ms over that of a second's largest block (median over the seconds)."""
     blocks = _parts(steep, 10).std(axis=2)
     seconds = np.array_split(blocks, max(1, blocks.shape[1] // 12), axis=1)
     peaks = np.median(np.stack([part.max(axis=1) for part in seconds]), axis=0)
-    return np.asarray(np.median(blocks, axis=1) / np.maximum(peaks, 1e-9), dtype=np.float64)
+    return np.asarray(np.percentile(blocks, QUIET_PERCENT, axis=1) / np.maximum(peaks, 1e-9), dtype=np.float64)
 
 
 def _wander(rows: NDArray[np.float32], fs: float) -> NDArray[np.float64]:
