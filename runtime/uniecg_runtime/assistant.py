@@ -17,6 +17,7 @@ from uniecg_runtime.backends.llama import LanguageModel
 from uniecg_runtime.bundle import Bundle
 from uniecg_runtime.conversation import Dialogue, OnText, Speech, read_words
 from uniecg_runtime.drawing import Scalars
+from uniecg_runtime.evidence import Claim, Facts, check, gather
 from uniecg_runtime.formats.picture import prepare_picture
 from uniecg_runtime.machine import usable_cpus
 from uniecg_runtime.manifest import Generation, Role, need
@@ -91,6 +92,8 @@ class Assistant:
                 text, ending = speech.text.strip(), _about_ending(speech, limit)
             with watch.lap("quality"):
                 quality = assess(seen.window.recording)
+            with watch.lap("claims"):
+                claims = check(text, gather(seen.window.recording, seen.measured, quality)) if text else ()
             ran = self._ran(*self.looking, *(("language_model",) if dialogue is not None else ()))
             return Interpretation(
                 record=recording.name,
@@ -99,6 +102,7 @@ class Assistant:
                 findings={finding: list(leads) for finding, leads in seen.measured.findings.items()},
                 quality=_plain_quality(quality),
                 statements=statements,
+                claims=claims,
                 timing_ms=watch.read(),
                 notes=(*seen.window.notes, *_about_quality(quality), *ending, *ran.remarks),
                 start=start,
@@ -344,6 +348,7 @@ class Conversation:
     def __init__(self, assistant: Assistant, dialogue: Dialogue, seen: Seen | None, seed: int) -> None:
         self._assistant, self._dialogue, self._seen, self._seed = assistant, dialogue, seen, seed
         self._notes = () if seen is None else seen.window.notes
+        self._facts: Facts | None = None
 
     def ask(self, text: str, on_text: OnText | None = None) -> Reply:
         """Say `text`; the model answers in words or with a drawing, as it decides.
@@ -373,6 +378,8 @@ class Conversation:
                 how = self._assistant._how(None, self._seed, None)
                 recording, _ = self._assistant._draw(self._dialogue, speech.text, Scalars(), text, how)
             self._seed = (self._seed + 1) % (sampler.MAX_SEED + 1)
+        with watch.lap("claims"):
+            claims = () if recording is not None else self._claims(speech.text.strip())
         manifest = self._assistant.bundle.manifest
         looked, drew = self._assistant.looking if self._seen else (), DRAWING if recording else ()
         ran = self._assistant._ran("language_model", *looked, *drew)
@@ -380,12 +387,22 @@ class Conversation:
             route="text" if recording is None else "ecg",
             text=speech.text.strip(),
             recording=recording,
+            claims=claims,
             timing_ms=watch.read(),
             notes=(*self._notes, *_about_ending(speech, self._dialogue.prompt.max_new_tokens), *ran.remarks),
             model=manifest.name,
             version=manifest.version,
             backend=ran.backend,
         )
+
+    def _claims(self, text: str) -> tuple[Claim, ...]:
+        """What an answer states of the recording that was attached, held against it."""
+        if self._seen is None or not text:
+            return ()
+        if self._facts is None:
+            recording = self._seen.window.recording
+            self._facts = gather(recording, self._seen.measured, assess(recording))
+        return check(text, self._facts)
 
     def _turn(self, text: str) -> NDArray[np.float32]:
         prompt, seen = self._dialogue.prompt, self._seen

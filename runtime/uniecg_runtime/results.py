@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Literal
 
 from uniecg_device.signals import Recording
+from uniecg_runtime.evidence import Claim
 
 DISCLAIMER: Final = "Research use, unconfirmed. Not a medical device."
 
@@ -18,8 +19,9 @@ class Interpretation:
 
     measurements: name -> {"value": number or None, "unit": str}. findings: finding -> leads.
     statements: label -> the language model's own probability. quality: score 0..1, acceptable, reasons per lead.
+    claims: what the text states, each with its place and held against what was measured; the text is never changed.
     timing_ms: load (of weights, the first time), preprocess, encode, picture (of a bundle that looks at one), prefill,
-    statements, text and quality are durations; first_token and total count from the start, load left out.
+    statements, text, quality and claims are durations; first_token and total count from the start, load left out.
     backend: by role, what ran it.
     """
 
@@ -29,6 +31,7 @@ class Interpretation:
     findings: dict[str, list[str]]
     quality: dict[str, Any]
     statements: dict[str, float]
+    claims: tuple[Claim, ...]
     timing_ms: dict[str, float]
     notes: tuple[str, ...]
     start: float
@@ -41,7 +44,8 @@ class Interpretation:
 
     def to_json(self) -> dict[str, Any]:
         """A dict that json.dumps takes."""
-        return {**vars(self), "notes": list(self.notes)}
+        claims = [claim.to_json() for claim in self.claims]
+        return {**vars(self), "claims": claims, "notes": list(self.notes)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,12 +79,14 @@ class Generated:
 class Reply:
     """One answer of a conversation: words (route "text"), or a drawn recording after its line (route "ecg").
 
-    backend: by role, what ran it, from the recording's encoding on.
+    claims: what the words state of the recording that the conversation is about, as in `Interpretation`; none without
+    a recording. backend: by role, what ran it, from the recording's encoding on.
     """
 
     route: Route
     text: str
     recording: Recording | None
+    claims: tuple[Claim, ...]
     timing_ms: dict[str, float]
     notes: tuple[str, ...]
     model: str
@@ -91,7 +97,8 @@ class Reply:
     def to_json(self) -> dict[str, Any]:
         """A dict that json.dumps takes; of the recording only what describes it."""
         recording = None if self.recording is None else describe(self.recording)
-        return {**vars(self), "notes": list(self.notes), "recording": recording}
+        claims = [claim.to_json() for claim in self.claims]
+        return {**vars(self), "claims": claims, "notes": list(self.notes), "recording": recording}
 
 
 def describe(recording: Recording) -> dict[str, Any]:

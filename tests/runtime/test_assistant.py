@@ -61,7 +61,7 @@ def test_an_interpretation_is_complete_plain_data(assistant: Assistant, recordin
 
 def test_the_time_of_every_stage_is_told(assistant: Assistant, recording: Recording) -> None:
     times = assistant.interpret(recording).timing_ms
-    stages = ["preprocess", "encode", "prefill", "text", "statements", "quality"]
+    stages = ["preprocess", "encode", "prefill", "text", "statements", "quality", "claims"]
     assert set(times) == {"load", "first_token", "total", *stages}
     assert all(value >= 0 for value in times.values())
     assert sum(times[name] for name in stages) <= times["total"] * 1.01

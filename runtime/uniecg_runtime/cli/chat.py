@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from uniecg_device.errors import ContextError, InputError
+from uniecg_runtime.cli.evidence import show_claims
 from uniecg_runtime.cli.generate import drawn_json
 from uniecg_runtime.cli.output import check_files, describe, keep, say, say_json
 from uniecg_runtime.cli.records import window_seconds
@@ -95,6 +96,7 @@ def _talk(assistant: Assistant, recording: Recording | None, files: Keep) -> Non
 
 def _after(reply: Reply, written: list[str]) -> None:
     say()
+    show_claims(reply.claims)
     if reply.recording is not None:
         say(f"  drew {describe(reply.recording)}")
         for file in written:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from uniecg_device.errors import InputError
+from uniecg_runtime.cli.evidence import show_claims
 from uniecg_runtime.cli.output import after_text, complain, describe, say, say_json
 from uniecg_runtime.cli.records import window_seconds
 from uniecg_runtime.files import replace_file
@@ -74,6 +75,7 @@ def _one(assistant: Assistant, record: Path, how: Reading, *, as_json: bool) -> 
     say(f"{record}: {describe(recording)}, from {how.start:g} s")
     result = assistant.interpret(recording, question=how.question, on_text=lambda text: say(text, end=""))
     say()
+    show_claims(result.claims)
     for line in after_text(result):
         say(line)
 

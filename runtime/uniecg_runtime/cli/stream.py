@@ -7,10 +7,12 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from uniecg_runtime.cli.evidence import show_claims
 from uniecg_runtime.cli.output import after_text, clean, quality_line, remark, say, say_json
 
 if TYPE_CHECKING:
     from uniecg_runtime.cli.opening import Opening
+    from uniecg_runtime.evidence import Claim
     from uniecg_runtime.stream import Event, LiveState, WindowDue, WindowResult
 
 
@@ -132,6 +134,7 @@ def _show_plain(events: Iterable[Event]) -> None:
             case WindowResult():
                 writing = False
                 say()
+                show_claims(claims_of(event))
                 for line in result_lines(event):
                     say(line)
 
@@ -155,7 +158,9 @@ def _show_live(events: Iterable[Event]) -> None:
                 case TextPiece():
                     written += clean(event.text)
                 case WindowResult():
-                    console.print(clean("\n".join([written, *result_lines(event)])))
+                    console.print(clean(written))
+                    show_claims(claims_of(event), console)
+                    console.print(clean("\n".join(result_lines(event))))
                     written = ""
             live.update(Text(f"{written}\n{state}" if written else state), refresh=True)
 
@@ -166,8 +171,13 @@ def window_line(event: WindowDue) -> str:
     return f"window {event.index}, from {event.start:.1f} s:{poor}"
 
 
+def claims_of(event: WindowResult) -> tuple[Claim, ...]:
+    """What a window's text states, checked; nothing where there is no text."""
+    return () if event.interpretation is None else event.interpretation.claims
+
+
 def result_lines(event: WindowResult) -> list[str]:
-    """What follows a window's text."""
+    """What follows a window's text and claims."""
     if event.interpretation is None:
         return [f"  not interpreted: {event.error}"]
     return after_text(event.interpretation)
