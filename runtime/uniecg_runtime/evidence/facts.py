@@ -50,7 +50,8 @@ class Facts:
     values: heart_rate (/min), rr, pr, qrs, qt, qtc (Bazett), qtcf (Fridericia) in ms, axis in degrees; None or left out
     where not measured. rr: RR intervals in ms. p_waves: True where one stands before the usual QRS, False where none
     was found, None where nothing can be said. leads: by name. millivolts: whether the leads' numbers are mV. bad_leads:
-    lead -> what is wrong with it. unusable: why nothing here can be relied on; empty where it can.
+    lead -> what is wrong with it. found: finding -> leads, as the measurements' own rules have them. unusable: why
+    nothing here can be relied on; empty where it can.
     """
 
     values: Mapping[str, float | None]
@@ -59,6 +60,7 @@ class Facts:
     leads: Mapping[str, LeadFacts] = field(default_factory=dict)
     millivolts: bool = True
     bad_leads: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    found: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     unusable: str = ""
     sex: Sex | None = None
     age: float | None = None
@@ -77,6 +79,7 @@ def gather(recording: Recording, measured: Measurements, quality: Quality) -> Fa
         leads=leads,
         millivolts=recording.units == "mV",
         bad_leads={lead: why for lead, why in quality.leads.items() if why},
+        found=measured.findings,
         unusable="" if quality.acceptable else f"signal quality is not acceptable ({reasons or 'no beat stands out'})",
         sex=recording.sex,
         age=recording.age,

@@ -106,11 +106,15 @@ _VARIANT: Final = ("III", "aVL", "aVF", "V2")  # where an inverted T behind a ma
 
 
 def _truths(kind: str, leads: Iterable[str], facts: Facts) -> dict[str, Truth]:
-    rule = RULES[kind][0]
-    return {
-        lead: None if lead in facts.bad_leads or lead not in facts.leads else rule(lead, facts.leads[lead], facts)
-        for lead in leads
-    }
+    return {lead: _truth(kind, lead, facts) for lead in leads}
+
+
+def _truth(kind: str, lead: str, facts: Facts) -> Truth:
+    """By the rule; where the measurements' own found what the rule does not, it is undecided."""
+    if lead in facts.bad_leads or lead not in facts.leads:
+        return None
+    truth = RULES[kind][0](lead, facts.leads[lead], facts)
+    return None if truth is False and lead in facts.found.get(kind, ()) else truth
 
 
 def anywhere(kind: str, facts: Facts) -> Finding:

@@ -10,8 +10,14 @@ from uniecg_runtime.evidence.leads import anywhere
 from uniecg_runtime.evidence.quantities import in_range
 from uniecg_runtime.evidence.rhythm import fibrillation
 
-# A rate outside 60 to 100 is often called normal all the same; one that is far outside is not.
-_RATE = Range("heart_rate", (50, 100), (40, 110), "", "")
+# What lies just beyond a limit is often called normal all the same: only what lies far beyond contradicts.
+_RANGES = {
+    "PR": Range("pr", (0, 200), (0, 220), "", ""),
+    "QRS": Range("qrs", (0, 120), (0, 120), "", ""),
+    "QTc": Range("qtc", (0, 460), (0, 480), "", ""),
+    "axis": Range("axis", (-30, 90), (-45, 105), "", ""),
+    "rate": Range("heart_rate", (50, 100), (40, 125), "", ""),
+}
 
 
 def normal_intervals(facts: Facts) -> Finding:
@@ -22,14 +28,7 @@ def normal_intervals(facts: Facts) -> Finding:
 
 def normal_ecg(facts: Facts) -> Finding:
     """Contradicted by what lies clearly beyond a limit; left open by what lies at one, or is not measured."""
-    ranges = {
-        "PR": RANGES["short or normal PR"],
-        "QRS": RANGES["narrow QRS"],
-        "QTc": criteria.not_long_qt(facts.sex),
-        "axis": RANGES["normal axis"],
-        "rate": _RATE,
-    }
-    truths: dict[str, Truth] = {name: in_range(limits, facts).truth for name, limits in ranges.items()}
+    truths: dict[str, Truth] = {name: in_range(limits, facts).truth for name, limits in _RANGES.items()}
     if facts.values.get("pr") is None:
         truths["PR"] = True  # without P waves it is the rhythm that counts
     truths["rhythm"] = _not(fibrillation(facts).truth)
@@ -40,7 +39,7 @@ def normal_ecg(facts: Facts) -> Finding:
         truths["millivolts"] = None
     wrong = [name for name, truth in truths.items() if truth is False]
     open_ = [name for name, truth in truths.items() if truth is None]
-    shown = {limits.quantity: facts.values.get(limits.quantity) for name, limits in ranges.items() if name in wrong}
+    shown = {limits.quantity: facts.values.get(limits.quantity) for name, limits in _RANGES.items() if name in wrong}
     reason = f"not normal: {', '.join(wrong)}" if wrong else f"not sure: {', '.join(open_)}" if open_ else ""
     return Finding(
         truth=False if wrong else None if open_ else True,

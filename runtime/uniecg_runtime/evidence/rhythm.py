@@ -27,7 +27,15 @@ def _median(values: Sequence[float]) -> float:
     return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
 
 
+def _chaotic(facts: Facts) -> bool:
+    """Irregular beyond single early beats; where no P waves were found a little less will do."""
+    mad, cv = rr_spread(facts) or (0.0, 0.0)
+    without_p = facts.p_waves is False and mad >= criteria.CHAOTIC_MAD and cv >= criteria.CHAOTIC_CV
+    return mad >= criteria.IRREGULAR_MAD or without_p
+
+
 def irregular(facts: Facts) -> Finding:
+    """Premature beats make it so too; a rhythm with few of them is neither surely regular nor surely irregular."""
     spread = rr_spread(facts)
     if spread is None:
         return Finding(None, {}, reason="too few beats")
@@ -44,7 +52,7 @@ def regular(facts: Facts) -> Finding:
     if spread is None:
         return Finding(None, {}, reason="too few beats")
     mad, cv = spread
-    truth = False if mad >= criteria.IRREGULAR_MAD else None
+    truth = False if _chaotic(facts) else None
     if mad < criteria.REGULAR_MAD and (facts.p_waves or cv < criteria.IRREGULAR_CV):
         truth = True
     return _rhythm(truth, {"RR sd": 100 * cv, "RR median deviation": 100 * mad}, "RR intervals alike")
@@ -56,12 +64,13 @@ def _rhythm(truth: Truth, measured: dict[str, float], words: str, source: str = 
 
 def p_waves(facts: Facts) -> Finding:
     """Where none is found in a regular rhythm they may just be too small."""
-    truth: Truth = facts.p_waves
+    truth: Truth = True if facts.p_waves else False if facts.p_waves is False and _chaotic(facts) else None
     reason = "" if truth else "no P wave stands out"
     return Finding(truth, {}, criterion="a P wave before the QRS", source=criteria.FIBRILLATION, reason=reason)
 
 
 def fibrillation(facts: Facts) -> Finding:
+    """RR intervals without order and no P waves."""
     spread = rr_spread(facts)
     if spread is None:
         return Finding(None, {}, reason="too few beats")
@@ -69,7 +78,7 @@ def fibrillation(facts: Facts) -> Finding:
     truth: Truth = None
     if mad < criteria.IRREGULAR_MAD if facts.p_waves else mad < criteria.REGULAR_MAD and cv < criteria.IRREGULAR_CV:
         truth = False
-    elif mad >= criteria.IRREGULAR_MAD and facts.p_waves is False:
+    elif facts.p_waves is False and _chaotic(facts):
         truth = True
     words = "RR irregular and no P waves"
     reason = "" if truth is not None else "RR intervals and P waves do not decide it"
@@ -78,11 +87,12 @@ def fibrillation(facts: Facts) -> Finding:
 
 
 def sinus(facts: Facts) -> Finding:
+    """P waves before the QRS. Flutter waves may be taken for them: their own rate is not measured."""
     mad = (rr_spread(facts) or (0.0, 0.0))[0]
     truth: Truth = None
     if facts.p_waves and mad < 1.5 * criteria.IRREGULAR_MAD:
         truth = True
-    elif facts.p_waves is False and mad >= criteria.IRREGULAR_MAD:
+    elif facts.p_waves is False and _chaotic(facts):
         truth = False
     reason = "" if truth is not None else "no P wave stands out" if not facts.p_waves else "P waves, but RR irregular"
     measured = {"RR median deviation": 100 * mad}
@@ -90,6 +100,7 @@ def sinus(facts: Facts) -> Finding:
 
 
 def sinus_arrhythmia(facts: Facts) -> Finding:
+    """Sinus rhythm whose longest and shortest RR lie apart."""
     if len(facts.rr) < 4:
         return Finding(None, {}, reason="too few beats")
     spread, (surely, perhaps) = max(facts.rr) - min(facts.rr), criteria.SINUS_ARRHYTHMIA_MS
@@ -99,6 +110,7 @@ def sinus_arrhythmia(facts: Facts) -> Finding:
 
 
 def first_degree(facts: Facts) -> Finding:
+    """A long PR; without P waves in an irregular rhythm there is none."""
     long = in_range(RANGES["long PR"], facts)
     if long.truth is None and facts.p_waves is False and fibrillation(facts).truth:
         return Finding(False, {}, criterion=long.criterion, source=long.source, reason="no P waves, RR irregular")

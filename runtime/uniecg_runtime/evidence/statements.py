@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from uniecg_device.signals import LEADS as LEAD_NAMES
-from uniecg_runtime.evidence.words import GROUPS, NUMBER, Word, clauses, plain, words
+from uniecg_runtime.evidence.amounts import read_amount, read_leads
+from uniecg_runtime.evidence.words import Word, clauses, plain, words
 
 INFINITY: Final = float("inf")
 
@@ -17,10 +17,10 @@ INFINITY: Final = float("inf")
 class Statement:
     """One statement, made by text[start:end].
 
-    kind: a quantity of `Facts.values` where a number is stated, else a name of `criteria.STATEMENTS`. low, high: the
-    number or range stated, in ms, /min, degrees or mV; infinite at an open end; None without a number. leads: those
-    named. every: whether all of them are meant ("in V1-V3") or any ("in the chest leads"). negated: "no ST elevation".
-    hedged: "possible".
+    kind: a quantity of `Facts.values` where a number is stated, else the name of a statement as docs/evidence.md has
+    them. low, high: the number or range stated, in ms, /min, degrees or mV; infinite at an open end; None without a
+    number. leads: those named. every: whether all of them are meant ("in V1-V3") or any ("in the chest leads").
+    negated: "no ST elevation". hedged: "possible".
     """
 
     kind: str
@@ -82,19 +82,6 @@ _LEADED: Final = {"ST elevation", "ST depression", "normal ST", "T inversion", "
     "ST-T change",
 }
 _OF_LEADS: Final = ("elevated", "depressed", "inverted", "upright")
-_UNITS: Final[dict[str, tuple[str, float]]] = {
-    "ms": ("ms", 1.0),
-    "mi": ("ms", 1.0),
-    "s": ("ms", 1000.0),
-    "bp": ("/min", 1.0),
-    "be": ("/min", 1.0),
-    "/": ("/min", 1.0),
-    "pe": ("/min", 1.0),
-    "°": ("deg", 1.0),
-    "de": ("deg", 1.0),
-    "mv": ("mV", 1.0),
-    "mm": ("mV", 0.1),
-}
 _DIMENSION: Final = {"heart_rate": "/min", "axis": "deg"} | dict.fromkeys(
     ("pr", "qrs", "qt", "qtc", "qtcf", "rr"), "ms"
 )
@@ -128,7 +115,6 @@ _DENIED: Final = re.compile(
 _JOINT: Final = re.compile(r"[\s,/&()-]*(?:and|or|nor|with|as well as)?[\s,/&()-]*", re.IGNORECASE)
 _ANEW: Final = re.compile(r"\band,? (?:a|an|the|there|normal|regular|sinus|with|is|are)\b|:", re.IGNORECASE)
 _OR: Final = re.compile(r"\bn?or\b", re.IGNORECASE)
-_ROMAN: Final = {"i": "I", "ii": "II", "iii": "III", "avr": "aVR", "avl": "aVL", "avf": "aVF"}
 _NEAR: Final = 70  # characters between a quantity and what is said of it
 
 
@@ -167,7 +153,7 @@ class _Clause:
     def _numbers(self) -> Iterator[Statement]:
         names = [word for word in self._of("name") if word.what not in ("st", "t", "p", "rhythm", "intervals")]
         for number in self._of("number"):
-            said = _read_number(self.text, number)
+            said = read_amount(self.text, number)
             if said is None or _NORM.search(self._before(number)):
                 continue
             low, high, dimension = said
@@ -222,7 +208,7 @@ class _Clause:
 
     def _taken(self, numbers: Sequence[Word]) -> bool:
         """Whether one of the numbers is a value with a unit, so that the next is another thing's."""
-        said = [_read_number(self.text, word) for word in numbers if not _NORM.search(self._before(word))]
+        said = [read_amount(self.text, word) for word in numbers if not _NORM.search(self._before(word))]
         return any(value is not None and value[2] is not None for value in said)
 
     def _chain(self, names: Sequence[Word]) -> list[Word]:
@@ -368,7 +354,7 @@ class _Clause:
     def _size_of(self, kind: str, key: Word, end: int) -> tuple[float, float, Word] | None:
         """Millivolts said of an ST shift, next to it."""
         for number in self._of("number"):
-            said = _read_number(self.text, number)
+            said = read_amount(self.text, number)
             if said is None or said[2] != "mV":
                 continue
             gap = self.text[key.end : number.start] if number.start >= key.end else self.text[number.end : key.start]
@@ -420,61 +406,3 @@ class _Clause:
 _OPEN: Final = re.compile(
     r"[^,;]{0,30}(?:cannot|can't|can not|could not) be (?:ruled out|excluded|assessed)", re.IGNORECASE
 )
-
-
-def _read_number(text: str, word: Word) -> tuple[float, float, str | None] | None:
-    """Low and high of a number or range, and its dimension where a unit is given; None for a percentage."""
-    match = NUMBER.match(text, word.start, word.end)
-    if match is None:
-        return None
-    unit = (match["unit"] or "").lower().strip()
-    if unit == "%":
-        return None
-    low = float(match["low"])
-    high = float(match["high"]) if match["high"] else low
-    dimension: str | None = None
-    if unit:
-        prefix = next(prefix for prefix in (unit[:2], unit[:1]) if prefix in _UNITS)
-        if unit.startswith(("millim", "millivolt")):
-            prefix = "mm" if unit.startswith("millim") else "mv"
-        dimension, scale = _UNITS[prefix]
-        low, high = low * scale, high * scale
-    return (low, high, dimension) if low <= high else (high, low, dimension)
-
-
-def read_leads(text: str) -> tuple[tuple[str, ...], bool]:
-    """The leads that "V1-V3, aVL" or "inferior leads" names, and whether each is meant. Leads this house does not know
-    (V7, V4R) are kept as they are."""
-    found: dict[str, None] = {}
-    every = True
-    parts = re.findall(r"[A-Za-z]+-?[a-z]*\d?R?|-|,|/", text)
-    pending: str | None = None
-    previous: str | None = None
-    for index, part in enumerate(parts):
-        word = part.lower().rstrip("-")
-        joined = " ".join((parts[index - 1].lower(), word)) if index else word
-        group = GROUPS.get(joined) or GROUPS.get(word.replace("-", "")) or GROUPS.get(word.removesuffix("ly"))
-        if part == "-" or word in ("to", "through"):
-            pending = previous
-        elif group:
-            found.update(dict.fromkeys(group))
-            every, previous = False, None
-        elif (lead := _lead(part)) is not None:
-            found.update(dict.fromkeys(_run(pending, lead)))
-            previous, pending = lead, None
-    return tuple(found), every
-
-
-def _lead(word: str) -> str | None:
-    low = word.lower()
-    if low in _ROMAN:
-        return _ROMAN[low]
-    return word.upper() if re.fullmatch(r"v[1-9]r?", low) else None
-
-
-def _run(first: str | None, last: str) -> tuple[str, ...]:
-    """ "V1 to V3" with what lies between; of limb leads only I, II, III stand in a row."""
-    if first is None or first not in LEAD_NAMES or last not in LEAD_NAMES:
-        return (last,)
-    low, high = LEAD_NAMES.index(first), LEAD_NAMES.index(last)
-    return LEAD_NAMES[low : high + 1] if low < high else (last,)
