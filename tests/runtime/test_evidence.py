@@ -91,6 +91,7 @@ def test_numbers_in_a_row_belong_to_the_quantities_in_the_same_places() -> None:
         "The atrial rate is 300 bpm.",
         "If the PR interval is prolonged, call me.",
         "I cannot tell that from this recording alone.",
+        "A PR interval longer than 200 ms is called first-degree AV block.",
         "",
     ],
 )

@@ -153,5 +153,5 @@ def _voltages(statement: Statement, facts: Facts) -> Finding:
     reason = ""
     if kind == "LVH":  # hypertrophy may show otherwise, and large voltages alone do not prove it
         truth = True if truth and not statement.negated else None
-        reason = "" if truth else "voltages alone do not decide it"
+        reason = "by its voltages alone" if truth else "voltages alone do not decide it"
     return Finding(truth, measured, "mV", None, words, source, reason)

@@ -179,12 +179,17 @@ def _shown(kind: str, truth: Truth, truths: dict[str, Truth], facts: Facts) -> F
     """With the leads' levels: those against it where it is false, else all that were asked about."""
     _, words, source = RULES[kind]
     asked = [lead for lead, held in truths.items() if truth is not False or held is False]
-    levels = {lead: _shown_level(kind, facts.leads[lead]) for lead in asked if lead in facts.leads}
-    missing = [lead for lead in truths if lead in facts.bad_leads or lead not in facts.leads]
-    reason = f"not measured: {' '.join(missing)}" if truth is None and missing else ""
+    usable = facts.leads.keys() - facts.bad_leads.keys()
+    levels = {lead: _shown_level(kind, facts.leads[lead]) for lead in asked if lead in usable}
+    missing = [_why_not(lead, facts) for lead in truths if lead not in usable]
+    reason = f"not measured: {', '.join(missing)}" if truth is None and missing else ""
     tolerance = criteria.ST_TOLERANCE_MV if "ST" in kind else None
     unit = "mV" if facts.millivolts else ""
     return Finding(truth, levels, unit, tolerance, words, source, reason)
+
+
+def _why_not(lead: str, facts: Facts) -> str:
+    return f"{lead} ({', '.join(facts.bad_leads[lead])})" if lead in facts.bad_leads else lead
 
 
 def _shown_level(kind: str, held: LeadFacts) -> float:

@@ -133,6 +133,8 @@ class _Clause:
         self.words = words(text, start, end)
 
     def statements(self) -> list[Statement]:
+        if _GENERAL.search(self.text, self.start, self.end):
+            return []
         found = [self._closed(s) for s in (*self._numbers(), *self._qualities(), *self._findings())]
         once = {(statement.kind, statement.end): statement for statement in reversed(found)}
         return sorted(once.values(), key=lambda statement: (statement.start, statement.end))
@@ -403,6 +405,10 @@ class _Clause:
         return self._reached("unasserted", key) or _OPEN.match(self.text, key.end, self.end) is not None
 
 
+_GENERAL: Final = re.compile(  # a sentence about ECGs, not about this one
+    r"\b(?:(?:is|are) (?:called|defined|known as|considered)|defined as|refers? to|characteri[sz]ed by)\b",
+    re.IGNORECASE,
+)
 _OPEN: Final = re.compile(
     r"[^,;]{0,30}(?:cannot|can't|can not|could not) be (?:ruled out|excluded|assessed)", re.IGNORECASE
 )

@@ -143,7 +143,7 @@ _TRIGGERS: Final[dict[str, str]] = {
     "unasserted": (
         r"(?:cannot|can't|can not|could not|not possible to) (?:be )?(?:entirely |completely )?"
         r"(?:rule[d]? out|exclude[d]?|confirm(?:ed)?|determine[d]?)|to (?:rule out|exclude)|rule out|r/o|history of"
-        r"|defined as|is called|refers to|characteri[sz]ed by|if|would|typically|usually|previous(?:ly)?"
+        r"|if|would|typically|usually|previous(?:ly)?"
     ),
     "not": (
         r"no longer|no(?!,| \d)|not|(?:is|are|was|were|do|does|did)n't|without|absence of|absent|lack(?:s|ing)?(?: of)?"
