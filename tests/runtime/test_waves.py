@@ -1,0 +1,101 @@
+"""Where waves begin and end: as drawn, at any rate and length, and nowhere where there are none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from uniecg_device.parametric import ParametricEcg, simulate
+from uniecg_device.signals import LEADS, Recording
+from uniecg_runtime.signal.waves import Waves, find_waves
+
+
+def drawn(seconds: float = 10.0, fs: float = 500.0, **told: Any) -> Recording:
+    return simulate(ParametricEcg(**told), seconds, fs, 11)
+
+
+def interval(waves: Waves, first: int, last: int, fs: float) -> float:
+    """Median in ms from one column of the common marks to another."""
+    held = waves.common[(waves.common[:, [first, last]] >= 0).all(axis=1)]
+    assert len(held) > len(waves.beats) / 2
+    return float(np.median(held[:, last] - held[:, first]) * 1000 / fs)
+
+
+@pytest.mark.parametrize("fs", [100.0, 360.0, 500.0, 2000.0])
+def test_waves_lie_where_they_were_drawn_at_any_rate(fs: float) -> None:
+    waves = find_waves(drawn(fs=fs, heart_rate=66, pr=170, qrs=95, qt=400))
+    assert interval(waves, 0, 3, fs) == pytest.approx(170, abs=24)
+    assert interval(waves, 3, 5, fs) == pytest.approx(95, abs=20)
+    assert interval(waves, 3, 8, fs) == pytest.approx(400, abs=30)
+
+
+@pytest.mark.parametrize("rate", [30, 45, 120, 180, 250])
+def test_each_beat_has_its_waves_in_order_at_any_heart_rate(rate: int) -> None:
+    waves = find_waves(
+        drawn(heart_rate=rate, qt=max(150.0, min(400.0, 0.6 * 60_000 / rate)), pr=140 if rate < 150 else 100)
+    )
+    assert abs(waves.beats.size - rate / 6) <= 2
+    for marks in waves.leads.values():
+        assert (marks[1:-1, 3:6] >= 0).all()
+        for row in marks:
+            held = row[row >= 0]
+            assert (np.diff(held) >= 0).all()
+
+
+def test_p_is_marked_on_every_beat_of_sinus_rhythm_and_on_none_in_fibrillation() -> None:
+    sinus = find_waves(drawn(heart_rate=75))
+    assert (sinus.common[1:, 1] >= 0).all()
+    for seed in range(5):
+        fibrillation = simulate(ParametricEcg(heart_rate=90, rhythm="atrial fibrillation"), 10.0, 500.0, seed)
+        assert (find_waves(fibrillation).common[:, :3] < 0).all()
+
+
+def test_ectopic_beats_are_of_another_kind_and_the_usual_ones_keep_their_width() -> None:
+    waves = find_waves(simulate(ParametricEcg(heart_rate=75, pvc=0.2), 20.0, 500.0, 4))
+    width = (waves.common[:, 5] - waves.common[:, 3]) * 2.0
+    assert 0.05 < (waves.kinds > 0).mean() < 0.4
+    assert np.median(width[waves.kinds > 0]) > np.median(width[waves.kinds == 0]) + 25
+
+
+def test_a_long_recording_gives_in_the_middle_what_its_part_gives() -> None:
+    whole = drawn(200.0, heart_rate=70)
+    first, last = 45_000, 65_000
+    part = Recording(whole.signal[:, first:last], 500.0, LEADS)
+    far, near = find_waves(whole), find_waves(part)
+    inside = (far.beats > first + 3000) & (far.beats < last - 3000)
+    beats = near.beats + first
+    shared = np.isin(beats, far.beats[inside])
+    assert shared.sum() == inside.sum() > 10
+    apart = near.leads["II"][shared] + first - far.leads["II"][inside]
+    assert np.abs(apart).max() <= 8
+
+
+def test_one_lead_is_enough_and_a_dead_one_beside_it_has_no_waves() -> None:
+    recording = drawn(heart_rate=80)
+    signal = np.stack([recording.signal[1], np.zeros_like(recording.signal[1])])
+    waves = find_waves(Recording(signal, 500.0, ("II", "V1")))
+    assert (waves.leads["II"][1:-1, 3:6] >= 0).all()
+    assert (waves.leads["V1"] == -1).all()
+    assert (waves.common[1:-1, 3] == waves.leads["II"][1:-1, 3]).all()
+
+
+@pytest.mark.parametrize("fill", [0.0, np.nan, 4.0])
+def test_without_a_signal_there_are_no_waves(fill: float) -> None:
+    waves = find_waves(Recording(np.full((2, 5000), fill, np.float32), 500.0, ("I", "II")))
+    assert waves.beats.size == 0 and waves.leads["I"].shape == (0, 9) and waves.common.shape == (0, 9)
+
+
+@settings(max_examples=25, deadline=None)
+@given(fs=st.floats(60, 2000), seconds=st.floats(0.2, 12), leads=st.integers(1, 12), seed=st.integers(0, 99))
+def test_noise_gaps_and_clipping_never_raise(fs: float, seconds: float, leads: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    signal = np.clip(random.normal(size=(leads, round(fs * seconds))), -1.5, 1.5).astype(np.float32)
+    signal[random.random(leads) < 0.3, : signal.shape[1] // 2] = np.nan
+    waves = find_waves(Recording(signal, fs, LEADS[:leads]))
+    for marks in (*waves.leads.values(), waves.common):
+        assert marks.shape == (waves.beats.size, 9) and marks.dtype == np.int64
+        assert marks.min(initial=-1) >= -1 and marks.max(initial=-1) < signal.shape[1]
