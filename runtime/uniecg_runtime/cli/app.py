@@ -112,6 +112,25 @@ def interpret(
 
 
 @app.command()
+def measure(
+    records: Annotated[
+        list[Path], typer.Argument(metavar="RECORD...", help="WFDB .hea, EDF/EDF+, CSV, NPY or .uniecg files.")
+    ],
+    annotations: Annotated[
+        Path | None, typer.Option("--annotations", metavar="DIR", help="Write the beats and waves as WFDB annotations.")
+    ] = None,
+    fs: FsOption = None,
+    units: UnitsOption = None,
+    leads: LeadsOption = None,
+    json: JsonOption = False,
+) -> None:
+    """Measure recordings: rate, intervals, axes, and the waves of each lead."""
+    from uniecg_runtime.cli import measure as command
+
+    raise typer.Exit(command.run(records, Told(fs, units, leads), annotations, as_json=json))
+
+
+@app.command()
 def encode(
     records: Annotated[
         list[Path], typer.Argument(metavar="RECORD...", help="WFDB .hea, EDF/EDF+, CSV, NPY or .uniecg files.")

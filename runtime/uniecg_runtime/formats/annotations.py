@@ -28,7 +28,7 @@ def write_annotations(waves: Waves, folder: str | Path, name: str) -> list[Path]
     """
     base = Path(folder)
     written = []
-    for annotator, (samples, symbols) in annotations(waves).items():
+    for annotator, (samples, symbols) in annotators(waves).items():
         path = base / f"{name}.{annotator}"
         try:
             replace_file(path, encode(samples, symbols))
@@ -38,8 +38,8 @@ def write_annotations(waves: Waves, folder: str | Path, name: str) -> list[Path]
     return written
 
 
-def annotations(waves: Waves) -> dict[str, tuple[NDArray[np.int64], list[str]]]:
-    """Annotator -> samples, ascending, and their symbols."""
+def annotators(waves: Waves) -> dict[str, tuple[NDArray[np.int64], list[str]]]:
+    """Name -> samples, ascending, and their symbols."""
     found = {"qrs": (waves.beats, ["N"] * waves.beats.size)}
     for lead, marks in waves.leads.items():
         symbols = np.broadcast_to(np.array([*"(p)(N)(t)"]), marks.shape)
