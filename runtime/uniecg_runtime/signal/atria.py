@@ -13,15 +13,16 @@ REACH, REACH_IRREGULAR = 170, 125  # samples before the QRS within which a P may
 LEAST_ROOM = 20  # samples between T and QRS under which nothing can be told
 ALIKE, ALIKE_IRREGULAR = 0.65, 0.8  # median correlation of a beat's P, over all leads, with that of the others
 CLEAR = 2.5  # root mean square over the leads of its height over its error
-LEAST_ERROR = 0.004  # of the QRS, that a lead is taken to have
+LEAST_ERROR = 0.012  # of the QRS, that a lead is taken to have
 STANDS_OUT = 2.0  # times the usual activity between T and P
 SETTLED = 15  # samples behind the T wave
 NARROW = 14  # samples at half height under which it is a pacing spike
 AROUND = 62  # samples each way of its peak that it may take up
 CORE = 35  # samples each way of its peak that are compared between beats
-FOOT_ON, FOOT_OFF = 0.2, 0.25  # of its height: where readers put its onset and end (LUDB)
-HALF = 55  # samples: how far its foot may be from its peak
-BLEND_ON, BLEND_OFF = 0.75, 0.25  # how much of the leads' common deviation goes into each lead's
+FOOT_ON, FOOT_OFF = 0.18, 0.18  # of its height: where readers put its onset and end (LUDB)
+HALF = 40  # samples: how far its foot may be from its peak
+APART = 10  # samples that a lead's edges may lie off the leads' median
+BLEND_ON, BLEND_OFF = 0.4, 0.1  # how much of the leads' common deviation goes into each lead's
 
 
 def p_wave(kind: Kind, scale: Rows, rhythm: Rhythm, onset: int, t_end: int | None) -> NDArray[np.int64] | None:
@@ -98,12 +99,13 @@ def _likeness(beats: Rows) -> float:
 def _edges(deviation: Rows, energy: Rows, peak: int) -> NDArray[np.int64]:
     found = np.empty((len(deviation), 3), np.int64)
     for lead, row in enumerate(deviation**2):
-        own = row / max(float(row.max()), 1e-12) * float(energy.max())
-        before, behind = (np.sqrt((1 - blend) * own + blend * energy) for blend in (BLEND_ON, BLEND_OFF))
         low = max(0, peak - 20)
+        own = row / max(float(row[low : peak + 21].max()), 1e-12) * float(energy.max())
+        before, behind = (np.sqrt((1 - blend) * own + blend * energy) for blend in (BLEND_ON, BLEND_OFF))
         top = low + int(np.argmax(before[low : peak + 21]))
         found[lead] = _foot(before, top, -1, FOOT_ON), top, _foot(behind, top, 1, FOOT_OFF)
-    return found
+    middle = np.median(found, axis=0).astype(np.int64)
+    return np.clip(found, middle - APART, middle + APART)
 
 
 def _foot(height: Rows, peak: int, step: int, share: float) -> int:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from uniecg_runtime.signal.atria import p_wave
 from uniecg_runtime.signal.kinds import BEFORE, Kind, Rhythm, Rows, running_mean
 
-QRS_BLEND = 0.75  # how much of the leads' common speed goes into each lead's
+QRS_BLEND = 0.6  # how much of the leads' common speed goes into each lead's
 ONSET_SHARE, OFFSET_SHARE = 0.05, 0.07  # of the peak speed, over that of the quiet before and behind
 QUIET = 6  # samples under the threshold that end the QRS
 

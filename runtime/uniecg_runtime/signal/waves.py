@@ -18,6 +18,7 @@ from uniecg_device.signals import Recording
 from uniecg_runtime.signal.beats import detect_beats
 from uniecg_runtime.signal.edges import Edges, edges_of
 from uniecg_runtime.signal.kinds import AFTER, BEFORE, Kind, Rhythm, Rows, kinds_of, rhythm_of
+from uniecg_runtime.signal.spikes import without_spikes
 from uniecg_runtime.signal.window import band_pass, bridge_gaps
 
 WORK_HZ = 500.0
@@ -112,7 +113,7 @@ def usable(recording: Recording) -> tuple[list[int], NDArray[np.float32]]:
             signal.append(bridge_gaps(row)[0])
     if not rows or recording.duration < 1.0:
         return [], np.empty((0, 0), dtype=np.float32)
-    return rows, band_pass(np.stack(signal), recording.fs, WORK_HZ, *BAND_HZ)
+    return rows, band_pass(without_spikes(np.stack(signal), recording.fs), recording.fs, WORK_HZ, *BAND_HZ)
 
 
 def _placed(kind: Kind, edges: Edges, rhythm: Rhythm) -> Marks:
