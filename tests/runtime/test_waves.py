@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.signals import LEADS, Recording
+from uniecg_runtime.signal.spikes import without_spikes
 from uniecg_runtime.signal.waves import Waves, find_waves
 
 
@@ -99,3 +100,30 @@ def test_noise_gaps_and_clipping_never_raise(fs: float, seconds: float, leads: i
     for marks in (*waves.leads.values(), waves.common):
         assert marks.shape == (waves.beats.size, 9) and marks.dtype == np.int64
         assert marks.min(initial=-1) >= -1 and marks.max(initial=-1) < signal.shape[1]
+
+
+@pytest.mark.parametrize("fs", [250.0, 500.0, 1000.0])
+def test_pacing_spikes_do_not_move_the_qrs_onset_and_are_no_p_waves(fs: float) -> None:
+    bare = drawn(fs=fs, heart_rate=70, pr=160)
+    onsets = find_waves(bare).common[:, 3]
+    paced = Recording(bare.signal.copy(), fs, LEADS)
+    decay = 1.5 * np.exp(-np.arange(round(0.012 * fs)) / (0.003 * fs))
+    for onset in onsets[onsets >= 0]:
+        start = onset - round(0.03 * fs)
+        paced.signal[:, start : start + decay.size] += decay[: max(0, paced.signal.shape[1] - start)]
+    found = find_waves(paced).common
+    apart = (found[1:-1, 3] - onsets[1:-1]) * 1000 / fs
+    assert np.abs(apart).max() <= 12
+    assert without_spikes(bare.signal, fs) is bare.signal
+    assert without_spikes(paced.signal, fs) is not paced.signal
+
+
+def test_two_seconds_are_enough_for_all_waves_and_one_for_the_qrs() -> None:
+    assert (find_waves(drawn(2.0, heart_rate=75)).common >= 0).all(axis=1).any()
+    assert (find_waves(drawn(1.0, heart_rate=75)).common[:, 3:6] >= 0).all(axis=1).any()
+
+
+def test_where_p_and_t_cannot_be_told_apart_neither_is_marked() -> None:
+    waves = find_waves(drawn(heart_rate=250, pr=100, qt=150))
+    assert (waves.common[:, :3] < 0).all() and (waves.common[:, 6:] < 0).all()
+    assert (waves.common[1:-1, 3:6] >= 0).all()

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from uniecg_device.signals import Recording
 from uniecg_runtime.signal.kinds import AFTER, BEFORE, Rows
+from uniecg_runtime.signal.spikes import without_spikes
 from uniecg_runtime.signal.waves import MISSING_SHARE, WORK_HZ, Marks
 from uniecg_runtime.signal.window import band_pass, bridge_gaps
 
@@ -70,7 +71,7 @@ def amplitudes(part: Recording, common: Marks, leads: Marks) -> Amplitudes | Non
 
 def _on_line(part: Recording, rows: list[int], onsets: NDArray[np.int64]) -> Rows:
     """Rows at WORK_HZ, less a line through the level before each QRS."""
-    bridged = np.stack([bridge_gaps(part.signal[row])[0] for row in rows])
+    bridged = without_spikes(np.stack([bridge_gaps(part.signal[row])[0] for row in rows]), part.fs)
     signal = band_pass(bridged, part.fs, WORK_HZ, None, LOW_PASS_HZ).astype(np.float64)
     places = np.clip(onsets[:, None] + np.arange(LEVEL.start, LEVEL.stop), 0, signal.shape[1] - 1)
     levels = signal[:, places].mean(axis=2)

@@ -12,7 +12,7 @@ from uniecg_runtime.signal.kinds import BEFORE, Kind, Rhythm, Rows, running_mean
 REACH, REACH_IRREGULAR = 170, 125  # samples before the QRS within which a P may begin
 LEAST_ROOM = 20  # samples between T and QRS under which nothing can be told
 ALIKE, ALIKE_IRREGULAR = 0.65, 0.8  # median correlation of a beat's P, over all leads, with that of the others
-CLEAR = 2.5  # root mean square over the leads of its height over its error
+CLEAR = 1.5  # root mean square over the leads of its height over its error
 LEAST_ERROR = 0.012  # of the QRS, that a lead is taken to have
 STANDS_OUT = 2.0  # times the usual activity between T and P
 SETTLED = 15  # samples behind the T wave

@@ -16,8 +16,10 @@ from uniecg_runtime.signal.kinds import BEFORE, Kind, Rhythm, Rows, running_mean
 
 QRS_BLEND = 0.6  # how much of the leads' common speed goes into each lead's
 ONSET_SHARE, OFFSET_SHARE = 0.05, 0.07  # of the peak speed, over that of the quiet before and behind
+R_SHARE = 0.2  # of the S: an R this tall is the peak, as readers mark it
 QUIET = 6  # samples under the threshold that end the QRS
 
+FAST = 250  # samples between beats, under which T may run into P
 T_END_STRETCH = 1.6  # readers put the T end behind the tangent's foot, by this much of its run
 T_OWN = 0.5  # weight of a lead's own T end beside the leads' common one
 
@@ -41,6 +43,8 @@ def edges_of(kind: Kind, rhythm: Rhythm) -> Edges | None:
     onset, offset = int(np.median(qrs[:, 0])), int(np.median(qrs[:, 2]))
     t = _t_wave(shape, onset, offset, rhythm.rr)
     t_end = None if t is None else int(np.median(t[:, 2]))
+    if t is None and rhythm.rr < FAST:
+        return Edges(None, qrs, None)  # what lies before the QRS may as well be the last beat's T
     return Edges(p_wave(kind, scale, rhythm, onset, t_end), qrs, t)
 
 
@@ -56,8 +60,10 @@ def _qrs(shape: Rows) -> NDArray[np.int64] | None:
     for lead, row in enumerate(power):
         own = row / max(float(row[BEFORE - 50 : BEFORE + 60].max()), 1e-12) * float(together.max())
         bounds = _bounds(_smooth_speed((1 - QRS_BLEND) * own + QRS_BLEND * together)) or common
-        inside = shape[lead, bounds[0] : bounds[1] + 1]
-        found[lead] = bounds[0], bounds[0] + int(np.abs(inside - inside[0]).argmax()), bounds[1]
+        inside = shape[lead, bounds[0] : bounds[1] + 1] - shape[lead, bounds[0]]
+        is_r = inside.max() > R_SHARE * -inside.min()
+        peak = inside.argmax() if is_r else inside.argmin()
+        found[lead] = bounds[0], bounds[0] + int(peak), bounds[1]
     return found
 
 
@@ -93,7 +99,8 @@ def _quiet(speed: Rows, start: int, step: int, threshold: float, limit: int) -> 
 
 def _t_wave(shape: Rows, onset: int, offset: int, rr: float) -> NDArray[np.int64] | None:
     first = offset + 30
-    last = int(min(shape.shape[1] - 10, onset + 0.72 * rr + 40, onset + max(0.62 * rr, 210) + 50))
+    late = min(0.72 * rr + 40, max(0.62 * rr, 210) + 50, 0.9 * rr - 10)  # the next beat's own waves begin behind it
+    last = int(min(shape.shape[1] - 10, onset + late))
     if last - first < 40:
         return None
     smooth = running_mean(shape, 9)

@@ -21,7 +21,7 @@ FEW = 5  # beats under which the mean is a better guess than the median
 class Kind:
     """members: indices of its beats. centres: where each one's QRS lies, aligned, in samples.
 
-    beats: (leads, whole members, BEFORE + AFTER), those that lie within the signal, on one level before the QRS.
+    beats: (leads, members, BEFORE + AFTER), on one level before the QRS; where two lie within the signal, those alone.
     shape: (leads, BEFORE + AFTER), the usual beat with the QRS at BEFORE. error: (leads, BEFORE + AFTER), its
     standard error. noise: (leads,), the standard deviation of single beats about it before the QRS.
     """
@@ -86,7 +86,7 @@ def _groups(padded: NDArray[np.float32], beats: NDArray[np.int64]) -> list[NDArr
 def _kind(padded: NDArray[np.float32], beats: NDArray[np.int64], members: NDArray[np.int64], count: int) -> Kind:
     centres = beats[members] + _shifts(padded, beats[members])
     whole = (centres >= BEFORE) & (centres + AFTER <= count)
-    usable = centres[whole] if whole.any() else centres
+    usable = centres[whole] if whole.sum() > 1 else centres
     rows = padded[:, usable[:, None] + REACH + np.arange(BEFORE + AFTER)].astype(np.float64)
     rows -= np.median(rows[:, :, BEFORE - 60 : BEFORE - 30], axis=2, keepdims=True)
     shape = np.median(rows, axis=1) if usable.size >= FEW else rows.mean(axis=1)

@@ -143,11 +143,18 @@ def _interval(name: str, found: NDArray[np.float64], leads: tuple[str, ...]) -> 
         return Measured(None, "ms", 0.0, (), NO_BEAT)
     share = held.size / found.size
     if share < P_SHARE:
-        why = {"pr": "no P wave before most beats", "p_duration": "no P wave before most beats"}
-        return Measured(None, "ms", 0.0, (), why.get(name, "no T wave stands out" if name == "qt" else "no QRS edges"))
+        return Measured(None, "ms", 0.0, (), _why_not(name, found.size))
     middle = float(np.median(held))
     spread = 1.4826 * float(np.median(np.abs(held - middle)))
     return Measured(middle, "ms", share / (1 + (spread / TOLERANCE_MS[name]) ** 2), leads)
+
+
+def _why_not(name: str, beats: int) -> str:
+    if name == "qrs":
+        return "no QRS edges stand out"
+    if name == "qt":
+        return "no T wave stands out"
+    return "too few beats to tell a P wave" if beats < 3 else "no P wave before most beats"
 
 
 def _corrected(values: dict[str, Measured]) -> dict[str, Measured]:
