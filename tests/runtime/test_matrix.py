@@ -17,7 +17,7 @@ from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.signals import LEADS, Recording
 from uniecg_runtime.signal.amplitudes import NAMES
 from uniecg_runtime.signal.matrix import Matrix, measure_matrix
-from uniecg_runtime.signal.survey import PIECE, Measured, measure_all
+from uniecg_runtime.signal.survey import PIECE, Report, measure_all
 from uniecg_runtime.signal.waves import find_waves
 
 
@@ -110,6 +110,14 @@ def test_without_millivolts_there_are_no_axes_and_voltages() -> None:
     assert got.leads["V5"]["r"].unit == "SD" and value(got, "qrs") > 60
 
 
+def test_few_beats_and_noise_are_trusted_less() -> None:
+    clean, short = matrix(drawn(heart_rate=70)), matrix(drawn(2.0, heart_rate=70))
+    noisy = matrix(drawn(heart_rate=70, muscle=0.15))
+    for other in (short, noisy):
+        assert other.leads["V5"]["r"].quality < clean.leads["V5"]["r"].quality
+    assert short.values["qrs"].quality < clean.values["qrs"].quality
+
+
 def test_one_lead_gives_intervals_and_no_axis() -> None:
     got = matrix(Recording(drawn(heart_rate=80).signal[1:2], 500.0, ("II",)))
     assert value(got, "heart_rate") == pytest.approx(80, abs=2) and value(got, "pr") > 80
@@ -155,7 +163,7 @@ def test_noise_never_raises_and_gives_finite_values(fs: float, seconds: float, l
     assert all(tuple(row) == NAMES for row in got.leads.values())
 
 
-def of(recording: Recording) -> Measured:
+def of(recording: Recording) -> Report:
     def read(start: float, seconds: float) -> Recording:
         first = round(start * recording.fs)
         if first >= recording.signal.shape[1]:

@@ -12,8 +12,8 @@ from uniecg_runtime.results import DISCLAIMER
 
 if TYPE_CHECKING:
     from uniecg_runtime.cli.records import Told
-    from uniecg_runtime.signal.matrix import Measured as Value
-    from uniecg_runtime.signal.survey import Measured
+    from uniecg_runtime.signal.matrix import Measured
+    from uniecg_runtime.signal.survey import Report
 
 LABELS = {
     "heart_rate": "HR",
@@ -91,7 +91,7 @@ def _one(record: Path, told: Told, annotations: Path | None, *, as_json: bool) -
     say(f"  {DISCLAIMER}")
 
 
-def _as_json(found: Measured) -> dict[str, Any]:
+def _as_json(found: Report) -> dict[str, Any]:
     first = found.first
     return {
         "fs": first.fs,
@@ -113,7 +113,7 @@ def _as_json(found: Measured) -> dict[str, Any]:
     }
 
 
-def _show(record: Path, found: Measured) -> None:
+def _show(record: Path, found: Report) -> None:
     """The matrix as people read it: what is measured of the whole, then a row per lead."""
     from rich.console import Console
     from rich.table import Table
@@ -138,7 +138,7 @@ def _show(record: Path, found: Measured) -> None:
     console.print(rows)
 
 
-def _number(value: Value, unit: str) -> str:
+def _number(value: Measured, unit: str) -> str:
     if value.value is None:
         return "-"
     decimals = 2 if unit in ("mV", "SD", "") else 1 if unit == "V" else 0
@@ -146,5 +146,5 @@ def _number(value: Value, unit: str) -> str:
     return f"{text.removeprefix('-') if float(text) == 0 else text}{'?' if value.quality < DOUBTFUL else ''}"
 
 
-def _remark(value: Value) -> str:
+def _remark(value: Measured) -> str:
     return clean(value.reason) if value.value is None else ""

@@ -18,6 +18,7 @@ from uniecg_runtime.signal.amplitudes import AREAS, DURATIONS, NAMES, Amplitudes
 from uniecg_runtime.signal.measure import forgive_missed
 from uniecg_runtime.signal.waves import Waves, stretches
 
+ENOUGH = 4  # beats, under which less is trusted: their scatter tells little
 P_SHARE = 0.5  # of the usual beats that must have a P wave for a PR interval
 TOLERANCE_MS = {"pr": 12.0, "p_duration": 15.0, "qrs": 10.0, "qt": 20.0}  # spread over beats that halves the quality
 ERROR_MV, ERROR_SHARE = 0.025, 0.02  # standard error that halves a height's quality; a share of 1 SD without millivolts
@@ -89,8 +90,8 @@ def tabulate(pieces: Sequence[Survey], leads: tuple[str, ...], millivolts: bool)
     """One matrix from the pieces of a recording, which follow each other."""
     rr = np.concatenate([piece.rr for piece in pieces])
     heights = [found for piece in pieces for found in piece.heights]
-    values = _rhythm(rr)
     shown = _alive(heights, leads)
+    values = _rhythm(rr, shown)
     for name in TOLERANCE_MS:
         values[name] = _interval(name, np.concatenate([piece.intervals[name] for piece in pieces]), shown)
     values |= _corrected(values)
@@ -113,20 +114,17 @@ def tabulate(pieces: Sequence[Survey], leads: tuple[str, ...], millivolts: bool)
     return Matrix(values, per_lead)
 
 
-def _rhythm(rr: NDArray[np.float64]) -> dict[str, Measured]:
+def _rhythm(rr: NDArray[np.float64], leads: tuple[str, ...]) -> dict[str, Measured]:
     if not rr.size:
-        none = "fewer than two beats"
-        return {name: Measured(None, unit, 0.0, (), none) for name, unit in _RHYTHM}
-    mean, trust = float(rr.mean()), min(1.0, rr.size / 4)
-    spread = Measured(float(rr.std(ddof=1)), "ms", trust, ()) if rr.size > 1 else None
+        units = {"heart_rate": "bpm", "rr": "ms", "rr_sd": "ms"}
+        return {name: Measured(None, unit, 0.0, (), "fewer than two beats") for name, unit in units.items()}
+    mean, trust = float(rr.mean()), min(1.0, rr.size / ENOUGH)
+    spread = Measured(float(rr.std(ddof=1)), "ms", trust, leads) if rr.size > 1 else None
     return {
-        "heart_rate": Measured(60_000.0 / mean, "bpm", trust, ()),
-        "rr": Measured(mean, "ms", trust, ()),
+        "heart_rate": Measured(60_000.0 / mean, "bpm", trust, leads),
+        "rr": Measured(mean, "ms", trust, leads),
         "rr_sd": spread or Measured(None, "ms", 0.0, (), "fewer than three beats"),
     }
-
-
-_RHYTHM = (("heart_rate", "bpm"), ("rr", "ms"), ("rr_sd", "ms"))
 
 
 def _alive(heights: list[Amplitudes], leads: tuple[str, ...]) -> tuple[str, ...]:
@@ -146,7 +144,8 @@ def _interval(name: str, found: NDArray[np.float64], leads: tuple[str, ...]) -> 
         return Measured(None, "ms", 0.0, (), _why_not(name, found.size))
     middle = float(np.median(held))
     spread = 1.4826 * float(np.median(np.abs(held - middle)))
-    return Measured(middle, "ms", share / (1 + (spread / TOLERANCE_MS[name]) ** 2), leads)
+    trust = share * min(1.0, held.size / ENOUGH) / (1 + (spread / TOLERANCE_MS[name]) ** 2)
+    return Measured(middle, "ms", trust, leads)
 
 
 def _why_not(name: str, beats: int) -> str:
@@ -186,7 +185,8 @@ def _table(heights: list[Amplitudes], leads: int, millivolts: bool) -> tuple[NDA
     errors = np.stack([found.error for found in heights]).T
     usual = [float(np.median(row[np.isfinite(row)])) if np.isfinite(row).any() else np.inf for row in errors]
     error = np.array(usual)
-    quality = 1.0 / (1.0 + (error / (ERROR_MV if millivolts else ERROR_SHARE)) ** 2)
+    beats = min(1.0, sum(found.beats for found in heights) / ENOUGH)
+    quality = beats / (1.0 + (error / (ERROR_MV if millivolts else ERROR_SHARE)) ** 2)
     return np.where(2 * held >= len(heights), middle, np.nan), quality
 
 
@@ -258,4 +258,4 @@ def _p_share(pieces: Sequence[Survey], leads: tuple[str, ...]) -> Measured:
     found = np.concatenate([piece.intervals["p_duration"] for piece in pieces])
     if not found.size:
         return Measured(None, "", 0.0, (), NO_BEAT)
-    return Measured(float(np.isfinite(found).mean()), "", min(1.0, found.size / 4), leads)
+    return Measured(float(np.isfinite(found).mean()), "", min(1.0, found.size / ENOUGH), leads)

@@ -19,7 +19,7 @@ WIDEST_MV = 50.0  # range of a lead, the most that wander and pacing leave plaus
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
+class Report:
     """Of a whole recording. first: its first piece, which says leads, rate and units. samples: its length.
 
     quality: the mean score of the pieces; a lead's reasons are those that hold in half of them or more.
@@ -35,7 +35,7 @@ class Measured:
 Read = Callable[[float, float], Recording]  # start and length in seconds
 
 
-def measure_all(read: Read) -> Measured:
+def measure_all(read: Read) -> Report:
     """Measure what `read` gives, piece after piece up to its end. Memory is that of a piece and of the result.
 
     Raises InputError as `read` does, and for leads that cannot be in millivolts.
@@ -54,7 +54,7 @@ def measure_all(read: Read) -> Measured:
     assert first is not None, "_pieces gives one at least, or raises"
     waves = _joined(held, first.leads)
     matrix = tabulate(parts, first.leads, first.units == "mV")
-    return Measured(first, samples, waves, matrix, _overall(quality))
+    return Report(first, samples, waves, matrix, _overall(quality))
 
 
 def _pieces(read: Read) -> Iterator[tuple[Recording, int, slice]]:
