@@ -7,8 +7,11 @@
 #include <algorithm>
 #include <memory>
 #include <mutex>
+#include <new>
 #include <string>
 #include <tuple>
+#include <utility>
+#include <vector>
 
 #include "uniecg.h"
 
@@ -134,10 +137,193 @@ class PyFramer {
   std::mutex consumer_;
 };
 
+using Signal = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+// An object of the C ABI; Python threads that share one wait for each other.
+template <typename T, void (*kDestroy)(T*)>
+class Held {
+ public:
+  template <typename Create, typename... Args>
+  explicit Held(std::size_t channels, Create create, Args... args) : channels_(channels) {
+    char error[256] = "";
+    held_.reset(create(args..., channels, error, sizeof(error)));
+    if (held_ == nullptr) throw nb::value_error(error);
+  }
+
+  // `work` on the object, with no other Python thread near it and without the GIL.
+  template <typename Work>
+  auto Do(Work work) {
+    const nb::gil_scoped_release release;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return work(held_.get());
+  }
+  void Check(const Signal& signal) const {
+    if (signal.shape(0) == channels_) return;
+    const std::string message =
+        "expected " + std::to_string(channels_) + " channels, found " + std::to_string(signal.shape(0));
+    throw nb::value_error(message.c_str());
+  }
+  std::size_t channels() const { return channels_; }
+
+ private:
+  struct Destroy {
+    void operator()(T* held) const { kDestroy(held); }
+  };
+  std::size_t channels_;
+  std::unique_ptr<T, Destroy> held_;
+  std::mutex mutex_;
+};
+
+std::unique_ptr<float[]> NewFloats(std::size_t count) {
+  return std::unique_ptr<float[]>(new float[std::max<std::size_t>(count, 1)]);
+}
+
+class PyFilter {
+ public:
+  PyFilter(const std::string& band, int mains, double rate, std::size_t channels)
+      : filter_(channels, &uniecg_filter_create, band.c_str(), mains, rate) {}
+
+  Array<float, 2> Push(const Signal& signal) {
+    return Run(signal, [&](uniecg_filter* filter, float* out) {
+      uniecg_filter_push(filter, signal.data(), signal.shape(1), out);
+      return 1;
+    });
+  }
+  Array<float, 2> Window(const Signal& signal) {
+    return Run(signal, [&](uniecg_filter* filter, float* out) {
+      return uniecg_filter_window(filter, signal.data(), signal.shape(1), out);
+    });
+  }
+  void Restart() {
+    filter_.Do([](uniecg_filter* filter) { uniecg_filter_restart(filter); });
+  }
+  std::string Label(bool zero_phase) {
+    return filter_.Do(
+        [&](uniecg_filter* filter) { return std::string(uniecg_filter_label(filter, zero_phase)); });
+  }
+  bool StSafe(bool zero_phase) {
+    return filter_.Do([&](uniecg_filter* filter) { return uniecg_filter_st_safe(filter, zero_phase) != 0; });
+  }
+  double Delay(double hz) {
+    return filter_.Do([&](uniecg_filter* filter) { return uniecg_filter_delay(filter, hz); });
+  }
+  Array<double, 2> SectionRows(bool zero_phase) {
+    std::unique_ptr<double[]> rows(new double[8 * 5]);
+    const std::size_t count = filter_.Do(
+        [&](uniecg_filter* filter) { return uniecg_filter_sections(filter, zero_phase, rows.get()); });
+    return ToArray(std::move(rows), count, std::size_t{5});
+  }
+
+ private:
+  template <typename Work>
+  Array<float, 2> Run(const Signal& signal, Work work) {
+    filter_.Check(signal);
+    std::unique_ptr<float[]> out = NewFloats(signal.size());
+    const int done = filter_.Do([&](uniecg_filter* filter) { return work(filter, out.get()); });
+    if (done == 0) throw std::bad_alloc();
+    return ToArray(std::move(out), signal.shape(0), signal.shape(1));
+  }
+
+  Held<uniecg_filter, &uniecg_filter_destroy> filter_;
+};
+
+class PyResampler {
+ public:
+  PyResampler(std::uint32_t up, std::uint32_t down, std::size_t channels)
+      : resampler_(channels, &uniecg_resampler_create, up, down) {}
+
+  std::size_t Latency() {
+    return resampler_.Do([](uniecg_resampler* resampler) { return uniecg_resampler_latency(resampler); });
+  }
+  Array<float, 2> Push(const Signal& signal) {
+    resampler_.Check(signal);
+    std::unique_ptr<float[]> out;
+    const std::size_t due = resampler_.Do([&](uniecg_resampler* resampler) {
+      const std::size_t count = uniecg_resampler_due(resampler, signal.shape(1));
+      out = NewFloats(count * resampler_.channels());
+      uniecg_resampler_push(resampler, signal.data(), signal.shape(1), out.get());
+      return count;
+    });
+    return ToArray(std::move(out), resampler_.channels(), due);
+  }
+  Array<float, 2> Finish() {
+    std::unique_ptr<float[]> out;
+    const std::size_t due = resampler_.Do([&](uniecg_resampler* resampler) {
+      const std::size_t count = uniecg_resampler_due_at_end(resampler);
+      out = NewFloats(count * resampler_.channels());
+      uniecg_resampler_finish(resampler, out.get());
+      return count;
+    });
+    return ToArray(std::move(out), resampler_.channels(), due);
+  }
+
+ private:
+  Held<uniecg_resampler, &uniecg_resampler_destroy> resampler_;
+};
+
+// positions (beats), lags (beats), certainties (beats)
+using Found = std::tuple<Array<std::uint64_t, 1>, Array<std::uint32_t, 1>, Array<float, 1>>;
+
+class PyBeats {
+ public:
+  PyBeats(double rate, std::size_t channels)
+      : beats_(channels, &uniecg_beats_create, rate),
+        part_(static_cast<std::size_t>(std::max(1.0, 5 * rate))) {}
+
+  Found Push(const Signal& signal) {
+    beats_.Check(signal);
+    std::vector<uniecg_beat> found;
+    beats_.Do([&](uniecg_beats* beats) { PushParts(beats, signal, &found); });
+    return ToArrays(found);
+  }
+  void Skip(std::uint64_t samples) {
+    beats_.Do([&](uniecg_beats* beats) { uniecg_beats_skip(beats, samples); });
+  }
+
+ private:
+  // In parts short enough that the queue holds their beats.
+  void PushParts(uniecg_beats* beats, const Signal& signal, std::vector<uniecg_beat>* found) {
+    const std::size_t channels = beats_.channels(), samples = signal.shape(1);
+    std::vector<float> part;
+    uniecg_beat queue[UNIECG_BEAT_QUEUE];
+    for (std::size_t first = 0; first < samples; first += part_) {
+      const std::size_t count = std::min(part_, samples - first);
+      const float* from = signal.data() + first;
+      if (channels > 1 && count < samples) {
+        part.resize(channels * count);
+        for (std::size_t c = 0; c < channels; ++c) {
+          std::copy_n(signal.data() + c * samples + first, count, part.data() + c * count);
+        }
+        from = part.data();
+      }
+      uniecg_beats_push(beats, from, count);
+      const std::size_t ready = uniecg_beats_pull(beats, queue, UNIECG_BEAT_QUEUE);
+      found->insert(found->end(), queue, queue + ready);
+    }
+  }
+  static Found ToArrays(const std::vector<uniecg_beat>& found) {
+    const std::size_t room = std::max<std::size_t>(found.size(), 1);
+    std::unique_ptr<std::uint64_t[]> positions(new std::uint64_t[room]);
+    std::unique_ptr<std::uint32_t[]> lags(new std::uint32_t[room]);
+    std::unique_ptr<float[]> certainties(new float[room]);
+    for (std::size_t k = 0; k < found.size(); ++k) {
+      positions[k] = found[k].position;
+      lags[k] = found[k].lag;
+      certainties[k] = found[k].certainty;
+    }
+    return std::make_tuple(ToArray(std::move(positions), found.size()),
+                           ToArray(std::move(lags), found.size()),
+                           ToArray(std::move(certainties), found.size()));
+  }
+
+  Held<uniecg_beats, &uniecg_beats_destroy> beats_;
+  const std::size_t part_;
+};
+
 }  // namespace
 
 NB_MODULE(_native, module) {
-  module.doc() = "libuniecg: frames, samples and counters from the bytes of a serial line.";
+  module.doc() = "libuniecg: samples and counters from the bytes of a serial line, filters, heart beats.";
   module.def("abi_version", &uniecg_abi_version);
   nb::class_<PyFramer>(module, "Framer")
       .def(nb::init<const std::string&, std::uint32_t>(), "grammar"_a, "ring_samples"_a)
@@ -147,4 +333,23 @@ NB_MODULE(_native, module) {
       .def("pull_counts", &PyFramer::PullCounts, "max_samples"_a)
       .def("pull_message", &PyFramer::PullMessage)
       .def("counters", &PyFramer::Counters);
+  nb::class_<PyFilter>(module, "Filter")
+      .def(nb::init<const std::string&, int, double, std::size_t>(), "band"_a, "mains"_a, "rate"_a,
+           "channels"_a)
+      .def("push", &PyFilter::Push, "signal"_a)
+      .def("window", &PyFilter::Window, "signal"_a)
+      .def("restart", &PyFilter::Restart)
+      .def("label", &PyFilter::Label, "zero_phase"_a)
+      .def("st_safe", &PyFilter::StSafe, "zero_phase"_a)
+      .def("delay", &PyFilter::Delay, "hz"_a)
+      .def("sections", &PyFilter::SectionRows, "zero_phase"_a);
+  nb::class_<PyResampler>(module, "Resampler")
+      .def(nb::init<std::uint32_t, std::uint32_t, std::size_t>(), "up"_a, "down"_a, "channels"_a)
+      .def_prop_ro("latency", &PyResampler::Latency)
+      .def("push", &PyResampler::Push, "signal"_a)
+      .def("finish", &PyResampler::Finish);
+  nb::class_<PyBeats>(module, "Beats")
+      .def(nb::init<double, std::size_t>(), "rate"_a, "channels"_a)
+      .def("push", &PyBeats::Push, "signal"_a)
+      .def("skip", &PyBeats::Skip, "samples"_a);
 }
