@@ -25,8 +25,10 @@ constexpr double kForget = 2.5;      // s without a beat from which the usual he
 constexpr double kLeast = 2e-4;      // mV in two work samples: below it there is no beat
 constexpr double kUsualShare = 0.4;  // of the last beats that are lower than the usual one
 constexpr double kNoiseShare = 0.15;
-constexpr double kNoisy = 0.45;   // height of what is no beat, from which shapes are only learnt again
-constexpr double kLongest = 3.0;  // s, of an interval that says something about the rhythm
+constexpr double kClearShare = 0.1, kClearShareNoisy = 0.01;
+constexpr double kSlowPrior = 0.1;  // weight of the slow band, that of the steep one being 1
+constexpr double kNoisy = 0.35;     // height of what is no beat, from which shapes are only learnt again
+constexpr double kLongest = 3.0;    // s, of an interval that says something about the rhythm
 
 // The value below which `share` of the last ones lie; there is at least one.
 double Quantile(const std::array<float, 8>& values, std::size_t count, double share) {
@@ -50,6 +52,7 @@ BeatDetector::BeatDetector(double rate, std::size_t leads)
       gains_(leads * WorkRate::kBands),
       recent_(gains_.size()),
       usual_(gains_.size()),
+      clear_(gains_.size()),
       other_(gains_.size()),
       away_(2 * static_cast<std::size_t>(std::lround(kPlace * rate)) + 1),
       envelope_(work_.Work(kKept)),
@@ -76,7 +79,7 @@ void BeatDetector::Work() {
   }
   if (on && !on_) Restart();
   on_ = on;
-  if (works_ % kWeighEvery == 0) Weigh();
+  if (works_ % kWeighEvery == 0) Weigh(learnt_);
   envelope_[works_] = static_cast<float>(Height(works_));
   ++works_;
   if (!on_) return;
@@ -91,22 +94,27 @@ void BeatDetector::Work() {
   }
 }
 
-// Each band of each lead counts against its own usual beat, and by how far it can be believed. Before any
-// level is known all count alike.
-void BeatDetector::Weigh() {
+// Each band of each lead counts against its own usual beat, and by how far it can be believed. While beats
+// are still being learnt all count alike.
+void BeatDetector::Weigh(bool by_level) {
   bool known = false;
   for (std::size_t view = 0; view < gains_.size(); ++view) {
     const LeadSlope& lead = leads_[view / WorkRate::kBands];
     const BandSlope& band = lead.bands[view % WorkRate::kBands];
-    const double usual = learnt_ && usual_[view] > 0 ? usual_[view] : band.level();
+    const double usual = learnt_ && clear_[view] > 0 ? clear_[view] : band.level();
     const double noise =
         std::pow((kFloorShare * band.floor() + kOtherShare * other_[view]) / (usual + 1e-12), kTrustPower);
-    gains_[view] = lead.on() && usual > 0 ? 1 / ((1 + noise) * usual) : 0;
+    const double prior = view % WorkRate::kBands == 0 ? kSlowPrior : 1;
+    gains_[view] = by_level && lead.on() && usual > 0 ? prior / ((1 + noise) * usual) : 0;
     known = known || gains_[view] > 0;
   }
   for (std::size_t view = 0; view < gains_.size() && !known; ++view) {
     gains_[view] = leads_[view / WorkRate::kBands].on() ? 1 : 0;
   }
+}
+
+double BeatDetector::Energy(std::size_t view, std::uint64_t work) const {
+  return leads_[view / WorkRate::kBands].bands[view % WorkRate::kBands].energy[work];
 }
 
 double BeatDetector::Height(std::uint64_t work) const {
@@ -154,7 +162,7 @@ void BeatDetector::AddCandidate(std::uint64_t work) {
 // Learns the usual beat from the candidates since the start: those that are tall are beats.
 void BeatDetector::Begin() {
   if (candidate_count_ == 0) return;
-  Weigh();
+  Weigh(true);
   for (std::uint64_t work = works_ - learning_; work != works_; ++work) {
     envelope_[work] = static_cast<float>(Height(work));  // with the gains that are known now
   }
@@ -174,6 +182,7 @@ void BeatDetector::Begin() {
   const double low = sorted[(candidate_count_ + tall) / 2 < candidate_count_ ? (candidate_count_ + tall) / 2
                                                                              : candidate_count_ - 1];
   noise_ = std::min(0.4, low / UsualHeight());
+  clear_ = usual_;
   learnt_ = true;
 }
 
@@ -197,8 +206,7 @@ void BeatDetector::Decide(std::uint64_t work) {
   } else {
     noise_ += kNoiseShare * (std::min(height / (usual + 1e-9), 2.0) - noise_);
     for (std::size_t view = 0; view < other_.size(); ++view) {
-      const BandSlope& band = leads_[view / WorkRate::kBands].bands[view % WorkRate::kBands];
-      other_[view] += kNoiseShare * (static_cast<double>(band.energy[work]) - other_[view]);
+      other_[view] += kNoiseShare * (Energy(view, work) - other_[view]);
     }
   }
 }
@@ -251,12 +259,19 @@ void BeatDetector::DescribeRhythm(double since, Features* features) const {
 
 void BeatDetector::Accept(std::uint64_t work, double height, double certainty) {
   if (shapes_.empty()) shapes_.Match(leads_, gains_, work - (work_.mean - 1) - shapes_.length() / 2);
-  shapes_.Learn(leads_, noise_ > kNoisy);
+  const bool noisy = noise_ > kNoisy;
+  shapes_.Learn(leads_, noisy);
   if (has_last_) {
     const double interval = static_cast<double>(work - last_) / work_.hz;
     if (interval < kLongest) intervals_[interval_count_++ % kUsual] = static_cast<float>(interval);
   }
   Remember(work);
+  // What noise adds to a beat must not speak for the band that it comes in.
+  const double share = noisy ? kClearShareNoisy : kClearShare;
+  for (std::size_t view = 0; view < clear_.size(); ++view) {
+    if (gains_[view] <= 0) continue;
+    clear_[view] += (clear_[view] > 0 ? share : 1) * (Energy(view, work) - clear_[view]);
+  }
   last_ = work;
   last_height_ = height;
   has_last_ = true;

@@ -37,7 +37,8 @@ class BeatDetector {
   using Recent = std::array<float, kUsual>;
 
   void Work();
-  void Weigh();
+  void Weigh(bool by_level);
+  double Energy(std::size_t view, std::uint64_t work) const;
   double Height(std::uint64_t work) const;
   double UsualHeight() const;
   bool IsPeak(std::uint64_t work) const;
@@ -58,6 +59,7 @@ class BeatDetector {
   std::vector<double> gains_;   // in the combined energy
   std::vector<Recent> recent_;  // energies of the last beats
   std::vector<double> usual_;   // their usual energy
+  std::vector<double> clear_;   // the same without what noise adds
   std::vector<double> other_;   // energy of the last peaks that were no beats
   std::vector<double> away_;    // by which each sample near a beat deviates
   History<float> envelope_;     // by work sample

@@ -8,10 +8,10 @@ namespace {
 
 constexpr double kLowestWorkHz = 120;
 constexpr double kSlowLow = 6, kSlowHigh = 18, kSlowCentre = 11;  // Hz; the delay is taken at the centre
-constexpr double kSteepLow = 20, kSteepHigh = 48, kSteepCentre = 26;
+constexpr double kSteepLow = 25, kSteepHigh = 48, kSteepCentre = 33;
 constexpr double kHighestShare = 0.4;     // of the work rate
 constexpr double kMeanSeconds = 0.055;    // twice, makes a triangle about a QRS wide
-constexpr double kSpikeSeconds = 0.002;   // half of the longest pacing spike
+constexpr double kSpikeSeconds = 0.002;   // the longest pacing spike
 constexpr double kSpikeRate = 240;        // Hz; below it a spike and an R wave look the same
 constexpr double kMissingSeconds = 0.02;  // that are held without harm
 constexpr double kQuietSeconds = 0.15;    // after a lead came back
@@ -41,7 +41,7 @@ void RunningMean::Clear() {
 
 WorkRate::WorkRate(double signal_rate)
     : rate(signal_rate),
-      spike(rate < kSpikeRate ? 0 : static_cast<std::size_t>(std::ceil(kSpikeSeconds * rate - 0.5))),
+      spike(rate < kSpikeRate ? 0 : static_cast<std::size_t>(kSpikeSeconds * rate) + 1),
       bridged(static_cast<std::size_t>(kMissingSeconds * rate)),
       decimate(std::max<std::size_t>(1, static_cast<std::size_t>(rate / kLowestWorkHz))),
       hz(rate / static_cast<double>(decimate)),
@@ -49,9 +49,7 @@ WorkRate::WorkRate(double signal_rate)
       late(GroupDelay(band[0], kSlowCentre, hz) * hz),
       wait(static_cast<std::size_t>(
           std::lround(std::max(0.0, late - GroupDelay(band[1], kSteepCentre, hz) * hz)))),
-      mean(Work(kMeanSeconds)) {
-  if (rate >= kSpikeRate) spike = std::max<std::size_t>(spike, 1);
-}
+      mean(Work(kMeanSeconds)) {}
 
 std::size_t WorkRate::Work(double seconds) const {
   return std::max<std::size_t>(1, static_cast<std::size_t>(std::lround(seconds * hz)));
