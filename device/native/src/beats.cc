@@ -19,11 +19,12 @@ constexpr double kShapeSeconds = 0.16;
 constexpr double kPlace = 0.07;     // s each way of the energy's centre in which the fiducial lies
 constexpr double kSmooth = 0.02;    // s whose mean is the deflection there
 constexpr double kBaseline = 0.18;  // s whose mean it is measured from
+constexpr double kMostLag = 0.3;    // s from a fiducial to its being found
 constexpr double kCap = 2;          // times its level: what one lead of several adds without being damped
-constexpr double kOtherShare = 4, kFloorShare = 2, kTrustPower = 6;  // how noise takes from a band's weight
-constexpr double kForget = 2.5;      // s without a beat from which the usual height shrinks
-constexpr double kLeast = 2e-4;      // mV in two work samples: below it there is no beat
-constexpr double kUsualShare = 0.4;  // of the last beats that are lower than the usual one
+constexpr double kOtherShare = 4, kFloorShare = 2;  // of noise in a band, by which it loses weight
+constexpr double kForget = 2.5;                     // s without a beat from which the usual height shrinks
+constexpr double kLeast = 2e-4;                     // mV in two work samples: below it there is no beat
+constexpr double kUsualShare = 0.4;                 // of the last beats that are lower than the usual one
 constexpr double kNoiseShare = 0.15;
 constexpr double kClearShare = 0.1, kClearShareNoisy = 0.01;
 constexpr double kSlowPrior = 0.1;  // weight of the slow band, that of the steep one being 1
@@ -102,10 +103,10 @@ void BeatDetector::Weigh(bool by_level) {
     const LeadSlope& lead = leads_[view / WorkRate::kBands];
     const BandSlope& band = lead.bands[view % WorkRate::kBands];
     const double usual = learnt_ && clear_[view] > 0 ? clear_[view] : band.level();
-    const double noise =
-        std::pow((kFloorShare * band.floor() + kOtherShare * other_[view]) / (usual + 1e-12), kTrustPower);
+    const double noise = (kFloorShare * band.floor() + kOtherShare * other_[view]) / (usual + 1e-12);
+    const double square = noise * noise;
     const double prior = view % WorkRate::kBands == 0 ? kSlowPrior : 1;
-    gains_[view] = by_level && lead.on() && usual > 0 ? prior / ((1 + noise) * usual) : 0;
+    gains_[view] = by_level && lead.on() && usual > 0 ? prior / ((1 + square * square * square) * usual) : 0;
     known = known || gains_[view] > 0;
   }
   for (std::size_t view = 0; view < gains_.size() && !known; ++view) {
@@ -308,7 +309,11 @@ std::uint64_t BeatDetector::Place(std::uint64_t work) {
       far += at(here + wide + 1) - at(here - wide);
     }
   }
-  const auto best = std::max_element(away_.begin(), away_.end());
+  // What is decided without having waited to learn is no further behind than promised.
+  const std::uint64_t oldest = taken_ - 1 - static_cast<std::uint64_t>(kMostLag * work_.rate);
+  const bool prompt = works_ - 1 - work == ahead_ && oldest > middle - reach;
+  const auto first = static_cast<std::ptrdiff_t>(prompt ? oldest - (middle - reach) : 0);
+  const auto best = std::max_element(away_.begin() + first, away_.end());
   return middle - reach + static_cast<std::uint64_t>(best - away_.begin());
 }
 

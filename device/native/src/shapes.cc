@@ -9,10 +9,15 @@ namespace {
 constexpr double kSame = 0.75;  // correlation from which a beat belongs to a shape
 constexpr std::uint64_t kRemember = 8, kRememberNoisy = 64;  // beats in a shape's mean
 
+// Four sums side by side, which do not wait for each other.
 double Dot(const double* a, const double* b, std::size_t length) {
-  double sum = 0;
-  for (std::size_t k = 0; k < length; ++k) sum += a[k] * b[k];
-  return sum;
+  double sums[4] = {};
+  std::size_t k = 0;
+  for (; k + 4 <= length; k += 4) {
+    for (std::size_t j = 0; j < 4; ++j) sums[j] += a[k + j] * b[k + j];
+  }
+  for (; k < length; ++k) sums[0] += a[k] * b[k];
+  return (sums[0] + sums[1]) + (sums[2] + sums[3]);
 }
 
 }  // namespace
