@@ -1,6 +1,7 @@
 # make demo   install the lean runtime into .venv and show everything in half a minute
 # make test   install everything into .venv-test, then lint, type-check and test
 # make bench  each stage's latency here, and the same model in torch beside it
+# make bench-signal  beats, waves, quality and checked statements on the real recordings, beside what people use today
 # make train  train uniecg-nano again and export it (hours on a CPU)
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ TEST_BIN := .venv-test/bin
 UNIECG_DATA ?= $(HOME)/.cache/uniecg/data
 export UNIECG_DATA
 
-.PHONY: demo test lint test-python bench train clean
+.PHONY: demo test lint test-python bench bench-signal train clean
 
 demo: .venv/.installed
 	.venv/bin/uniecg demo
@@ -44,6 +45,14 @@ bench: .venv-test/.installed
 	$(TEST_BIN)/uniecg bench
 	if [ -d $(CHECKPOINT) ]; then $(TEST_BIN)/python benchmarks/interpret_vs_torch.py $(CHECKPOINT); \
 	else echo "no checkpoint at $(CHECKPOINT), so no comparison with torch; make train, or give CHECKPOINT=..."; fi
+
+bench-signal: .venv-test/.installed
+	$(TEST_BIN)/python -m pip install --quiet --disable-pip-version-check ".[peers]"
+	$(TEST_BIN)/python benchmarks/signal_beats.py --peers
+	$(TEST_BIN)/python benchmarks/signal_waves.py
+	$(TEST_BIN)/python benchmarks/signal_waves.py --who neurokit2
+	$(TEST_BIN)/python benchmarks/signal_quality.py
+	$(TEST_BIN)/python benchmarks/claim_checking.py --texts 100
 
 train: .venv-test/.installed
 	$(TEST_BIN)/python -m uniecg_export.training --data $(UNIECG_DATA) --out $(CHECKPOINT)

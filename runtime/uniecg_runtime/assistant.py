@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -104,7 +104,7 @@ class Assistant:
                 statements=statements,
                 claims=claims,
                 timing_ms=watch.read(),
-                notes=(*seen.window.notes, *_about_quality(quality), *ending, *ran.remarks),
+                notes=(*quality.warnings, *seen.window.notes, *ending, *ran.remarks),
                 start=start,
                 synthetic=recording.synthetic,
                 model=manifest.name,
@@ -431,14 +431,7 @@ class _How:
 
 def _plain_quality(quality: Quality) -> dict[str, Any]:
     leads = {lead: list(reasons) for lead, reasons in quality.leads.items()}
-    return {"score": quality.score, "acceptable": quality.acceptable, "leads": leads}
-
-
-def _about_quality(quality: Quality) -> tuple[str, ...]:
-    if quality.acceptable:
-        return ()
-    reasons = "; ".join(f"{lead}: {', '.join(why)}" for lead, why in quality.leads.items() if why)
-    return (f"signal quality is not acceptable ({reasons or f'score {quality.score:.2f}'})",)
+    return {**asdict(quality), "leads": leads}
 
 
 def _about_ending(speech: Speech, limit: int) -> tuple[str, ...]:

@@ -67,12 +67,16 @@ def encode(records: list[Path], opening: Opening, how: Reading, out: Path) -> in
 
 
 def _one(assistant: Assistant, record: Path, how: Reading, *, as_json: bool) -> None:
+    from uniecg_runtime.signal.quality import assess
+
     recording = _read(assistant, record, how)
     if as_json:
         result = assistant.interpret(recording, question=how.question)
         say_json({**result.to_json(), "start": how.start})
         return
     say(f"{record}: {describe(recording)}, from {how.start:g} s")
+    for warning in assess(recording).warnings:
+        say(f"  WARNING: {warning}; read with care.")
     result = assistant.interpret(recording, question=how.question, on_text=lambda text: say(text, end=""))
     say()
     show_claims(result.claims)

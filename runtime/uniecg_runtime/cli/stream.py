@@ -69,6 +69,7 @@ def event_json(event: Event) -> dict[str, Any] | None:
                 "lost": event.lost,
                 "interpreted": event.interpreted,
                 "skipped": event.skipped,
+                "poor": event.poor,
                 "device": event.device,
             }
         case WindowDue():
@@ -90,7 +91,7 @@ def live_line(state: LiveState) -> str:
     if state.electrodes_off:
         parts.append(f"ELECTRODE OFF {' '.join(state.electrodes_off)}")
     parts.append(f"gaps {state.gaps} ({state.gap_seconds:.1f} s), lost {state.lost}")
-    parts.append(f"windows {state.interpreted}, skipped {state.skipped}")
+    parts.append(f"windows {state.interpreted}, skipped {state.skipped}, poor {state.poor}")
     counted = {name.replace("_", " "): state.device.get(name, 0) for name in TROUBLES}
     parts += [f"{name} {count}" for name, count in counted.items() if count]
     return "  ".join(parts)
@@ -167,8 +168,8 @@ def _show_live(events: Iterable[Event]) -> None:
 
 def window_line(event: WindowDue) -> str:
     """Which window, and a warning first where its quality is poor."""
-    poor = "" if event.quality.acceptable else f" {quality_line(event.quality)}; read with care."
-    return f"window {event.index}, from {event.start:.1f} s:{poor}"
+    warned = "".join(f" WARNING: {warning}; read with care." for warning in event.quality.warnings)
+    return f"window {event.index}, from {event.start:.1f} s:{warned}"
 
 
 def claims_of(event: WindowResult) -> tuple[Claim, ...]:
