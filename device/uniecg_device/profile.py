@@ -13,7 +13,7 @@ from typing import Annotated, Literal, cast
 import msgspec
 from msgspec import Meta
 
-from uniecg_device import _native
+from uniecg_device import _native, typed
 from uniecg_device.errors import ProfileError
 from uniecg_device.grammar import Column, Frame, Match, Number, Plain, Text
 from uniecg_device.grammar import parse_pattern as parse_pattern
@@ -280,7 +280,7 @@ def _path_of(name_or_path: str | Path) -> Path:
 
 def parse_profile(text: str) -> Profile:
     """Raises TOMLDecodeError, msgspec.ValidationError, or ValueError where the grammar contradicts itself."""
-    profile = msgspec.convert(tomllib.loads(text), Profile)
+    profile = typed.convert(tomllib.loads(text), Profile)
     profile.make_framer(ring_samples=1)
     return profile
 

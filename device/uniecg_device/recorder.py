@@ -25,6 +25,7 @@ from types import TracebackType
 import msgspec
 import numpy as np
 
+from uniecg_device import typed
 from uniecg_device.counts import Samples
 from uniecg_device.errors import InputError
 from uniecg_device.packing import MOST_BYTES, MOST_VALUES, deflate, pack
@@ -281,7 +282,7 @@ def _create(path: Path, description: Description, profile: str) -> None:
     part = path.with_name(path.name + ".part")
     about = {"description": msgspec.json.encode(description).decode(), "profile": profile, "stats": "{}"}
     try:
-        msgspec.json.decode(about["description"], type=Description)
+        typed.decode(about["description"], Description)
     except msgspec.ValidationError as error:
         raise InputError(f"a recording of {description.device} could not be read again: {error}") from None
     try:

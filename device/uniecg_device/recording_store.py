@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from uniecg_device import typed
 from uniecg_device.counts import assemble, leads_off, output_leads, to_millivolts
 from uniecg_device.errors import InputError
 from uniecg_device.packing import MOST_BYTES, MOST_VALUES, inflate, unpack
@@ -246,7 +247,7 @@ class Store:
 
     def _parse(self, text: str, kind: type[_T], what: str) -> _T:
         try:
-            return msgspec.json.decode(text, type=kind)
+            return typed.decode(text, kind)
         except (msgspec.DecodeError, RecursionError, UnicodeError) as error:
             raise self._damaged(f"{what}: {str(error)[:160]}") from None
 

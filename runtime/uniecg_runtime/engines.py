@@ -19,6 +19,7 @@ from typing import Annotated, Any, Final, Literal
 import msgspec
 from msgspec import Meta
 
+from uniecg_device import typed
 from uniecg_device.errors import BackendError
 from uniecg_runtime.files import replace_file
 from uniecg_runtime.manifest import Artifact, Count, Plain, Role, Sha256
@@ -303,7 +304,7 @@ def read_key(path: Path) -> PlanFile:
     """What lies beside the plan at `path`. Raises BackendError where that is missing or does not read."""
     data = _read_bounded(key_path(path), MAX_KEY_BYTES)
     try:
-        return msgspec.json.decode(data, type=PlanFile)
+        return typed.decode(data, PlanFile)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
         raise BackendError(
             f"expected a plan's key in {key_path(path)}, found other text ({error}); {REBUILD}."

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
+from uniecg_device import typed
 from uniecg_device.errors import BundleError
 
 SCHEMA_VERSION = 3
@@ -297,7 +298,7 @@ def decode(data: bytes) -> Manifest:
             f"{'update uniecg-edge' if isinstance(version, int) and version > SCHEMA_VERSION else 'export again'}."
         )
     try:
-        return msgspec.json.decode(data, type=Manifest)
+        return typed.decode(data, Manifest)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BundleError(f"manifest.json does not fit its schema: {error}; export the bundle again.") from None
 
