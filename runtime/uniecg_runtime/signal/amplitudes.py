@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniecg_device.signals import Recording
-from uniecg_runtime.signal.kinds import AFTER, BEFORE, Rows
+from uniecg_runtime.signal.bounds import AFTER, BEFORE, Rows
 from uniecg_runtime.signal.spikes import without_spikes
 from uniecg_runtime.signal.waves import MISSING_SHARE, WORK_HZ, Marks
 from uniecg_runtime.signal.window import band_pass, bridge_gaps

@@ -7,7 +7,8 @@ import itertools
 import numpy as np
 from numpy.typing import NDArray
 
-from uniecg_runtime.signal.kinds import BEFORE, Kind, Rhythm, Rows, running_mean
+from uniecg_runtime.signal.bounds import BEFORE, Rows, foot, running_mean
+from uniecg_runtime.signal.kinds import Kind, Rhythm
 
 REACH, REACH_IRREGULAR = 170, 125  # samples before the QRS within which a P may begin
 LEAST_ROOM = 20  # samples between T and QRS under which nothing can be told
@@ -103,17 +104,6 @@ def _edges(deviation: Rows, energy: Rows, peak: int) -> NDArray[np.int64]:
         own = row / max(float(row[low : peak + 21].max()), 1e-12) * float(energy.max())
         before, behind = (np.sqrt((1 - blend) * own + blend * energy) for blend in (BLEND_ON, BLEND_OFF))
         top = low + int(np.argmax(before[low : peak + 21]))
-        found[lead] = _foot(before, top, -1, FOOT_ON), top, _foot(behind, top, 1, FOOT_OFF)
+        found[lead] = foot(before, top, -1, FOOT_ON, HALF), top, foot(behind, top, 1, FOOT_OFF, HALF)
     middle = np.median(found, axis=0).astype(np.int64)
     return np.clip(found, middle - APART, middle + APART)
-
-
-def _foot(height: Rows, peak: int, step: int, share: float) -> int:
-    """From `peak` to where the wave falls under `share` of it, or to a valley under half of it, HALF at most."""
-    place = peak
-    while 0 < place < height.size - 1 and abs(place - peak) < HALF and height[place] > share * height[peak]:
-        ahead = height[place + step : place + 9 * step : step] if step > 0 else height[max(0, place - 8) : place]
-        if height[place] < 0.5 * height[peak] and ahead.size and height[place] <= ahead.min():
-            break
-        place += step
-    return place

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from uniecg_runtime.signal.bounds import AFTER, BEFORE, foot, qrs_bounds, running_mean, weighted_median
+from uniecg_runtime.signal.bounds import t_end as find_t_end
+
 WORK_HZ = 500.0
-BEFORE, AFTER = 200, 350  # samples of the median beat before and after the QRS: 400 and 700 ms
 SAME_SHAPE = 0.85  # correlation of two beats' QRS from which they count as one kind
 STEADY = 0.15  # of the median RR: beats that come earlier or later say less about QT
 P_CLEAR, P_CLEAR_IRREGULAR = 4.0, 6.0  # PTB-XL: 5th percentile of sinus rhythm 6.9, 95th of atrial fibrillation 4.7
@@ -18,8 +20,6 @@ P_REACH, P_REACH_IRREGULAR = 170, 125  # samples: how long before the QRS a P ma
 P_HALF = 55  # samples: how far its foot may be from its peak
 P_FOOT = 0.25  # of the P's height: where its onset and end are taken (LUDB)
 ONSET_SHARE, OFFSET_SHARE = 0.08, 0.10  # of the peak spatial velocity
-QUIET = 6  # samples under the threshold that end the QRS
-T_END_STRETCH = 1.6  # readers put the T end behind the tangent's foot, by this much of its run (LUDB)
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,7 +118,7 @@ def delineate(beat: MedianBeat, intervals: NDArray[np.float64]) -> Landmarks | N
     scale = np.maximum(np.abs(beat.shape[:, BEFORE - 50 : BEFORE + 60]).max(axis=1), 1e-9)
     shape = beat.shape / scale[:, None]
     velocity = _velocity(shape)
-    bounds = _qrs(velocity)
+    bounds = qrs_bounds(velocity, ONSET_SHARE, OFFSET_SHARE)
     if bounds is None:
         return None
     onset, offset = bounds
@@ -137,65 +137,20 @@ def _velocity(shape: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.convolve(speed, np.ones(3) / 3, mode="same")
 
 
-def _qrs(velocity: NDArray[np.float64]) -> tuple[int, int] | None:
-    core = slice(BEFORE - 50, BEFORE + 60)
-    peak = float(velocity[core].max())
-    if peak <= 0:
-        return None
-    floor = float(np.percentile(velocity[BEFORE - 110 : BEFORE - 20], 25))
-    fast = np.flatnonzero(velocity[core] > 0.4 * peak) + core.start
-    near = fast[np.abs(fast - BEFORE) < 60]
-    first, last = (int(near[0]), int(near[-1])) if near.size else (int(fast[0]), int(fast[-1]))
-    onset = _quiet(velocity, first, -1, floor + ONSET_SHARE * (peak - floor), BEFORE - 90)
-    tail = float(np.percentile(velocity[last : last + 70], 15))
-    offset = _quiet(velocity, last, 1, tail + OFFSET_SHARE * (peak - tail), BEFORE + 110)
-    return onset, offset
-
-
-def _quiet(velocity: NDArray[np.float64], start: int, step: int, threshold: float, limit: int) -> int:
-    """The first sample from `start` on at which the velocity is, and for QUIET samples stays, under `threshold`."""
-    place = start
-    while place != limit:
-        ahead = velocity[place : place + QUIET] if step > 0 else velocity[place - QUIET + 1 : place + 1]
-        if (ahead < threshold).all():
-            return place
-        place += step
-    return limit
-
-
 def _t_wave(shape: NDArray[np.float64], offset: int, rr: float, onset: int) -> tuple[int | None, int | None]:
     """Peak and end of the T wave: per lead, then the median over the leads weighted by T height."""
     first = offset + 30
     last = int(min(shape.shape[1] - 10, onset + 0.72 * rr + 40, onset + max(0.62 * rr, 210) + 50))
     if last - first < 40:
         return None, None
-    smooth = _running_mean(shape, 9)
-    found = [wave for row in smooth if (wave := _t_end(row[first:last])) is not None]
+    smooth = running_mean(shape, 9)
+    found = [wave for row in smooth if (wave := find_t_end(row[first:last])) is not None]
     if not found:
         return None, None
     peaks, ends, heights = (np.array(column) for column in zip(*found, strict=True))
     trusted = heights > 0.35 * heights.max()
-    end = _weighted_median(ends[trusted].astype(float), heights[trusted])
+    end = weighted_median(ends[trusted].astype(float), heights[trusted])
     return first + int(np.median(peaks[trusted])), first + round(end)
-
-
-def _t_end(row: NDArray[np.float64]) -> tuple[int, int, float] | None:
-    """Peak, end and height of one lead's T wave within `row`: the end is where the tangent at
-    the steepest fall behind the peak meets the level that follows, stretched to where readers put it."""
-    swing = np.abs(row - row[-1])
-    peak = int(np.argmax(swing[: row.size - 15]))
-    height = float(swing[peak])
-    if height < 0.03 or peak < 3:
-        return None
-    slope = np.gradient(row) * -np.sign(row[peak] - row[-1])
-    behind = slope[peak : peak + 70]
-    if behind.size < 8 or behind.max() <= 0:
-        return None
-    steepest = peak + int(np.argmax(behind))
-    settle = row[steepest + 30 : steepest + 60]
-    base = float(np.median(settle)) if settle.size > 5 else float(row[-1])
-    run = abs(row[steepest] - base) / float(slope[steepest])
-    return peak, steepest + int(min(T_END_STRETCH * run, 75)), height
 
 
 def _p_wave(
@@ -216,7 +171,7 @@ def _p_wave(
         first = max(2, last - 60)
     if last - first < 20:
         return None, None
-    part = _running_mean(shape, 7)[:, first:last]
+    part = running_mean(shape, 7)[:, first:last]
     line = np.linspace(0, 1, part.shape[1])
     left, right = (np.median(side, axis=1, keepdims=True) for side in (part[:, :8], part[:, -8:]))
     error = np.maximum(noise[:, first:last].mean(axis=1, keepdims=True), P_ERROR)
@@ -224,27 +179,4 @@ def _p_wave(
     peak = int(np.argmax(energy))
     if energy[peak] < (P_CLEAR_IRREGULAR if irregular else P_CLEAR):
         return None, None
-    return first + _foot(energy, peak, -1), first + _foot(energy, peak, 1)
-
-
-def _foot(energy: NDArray[np.float64], peak: int, step: int) -> int:
-    """From `peak` to where the wave falls under P_FOOT of it, or to a valley under half of it, P_HALF at most."""
-    place = peak
-    while 0 < place < energy.size - 1 and abs(place - peak) < P_HALF and energy[place] > P_FOOT * energy[peak]:
-        ahead = energy[place + step : place + 9 * step : step] if step > 0 else energy[max(0, place - 8) : place]
-        if energy[place] < 0.5 * energy[peak] and ahead.size and energy[place] <= ahead.min():
-            break
-        place += step
-    return place
-
-
-def _running_mean(rows: NDArray[np.float64], width: int) -> NDArray[np.float64]:
-    half = width // 2
-    total = np.cumsum(np.pad(rows, ((0, 0), (half + 1, half)), mode="edge"), axis=1)
-    return (total[:, width:] - total[:, :-width]) / width
-
-
-def _weighted_median(values: NDArray[np.float64], weights: NDArray[np.float64]) -> float:
-    order = np.argsort(values)
-    total = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(total, total[-1] / 2)])
+    return first + foot(energy, peak, -1, P_FOOT, P_HALF), first + foot(energy, peak, 1, P_FOOT, P_HALF)

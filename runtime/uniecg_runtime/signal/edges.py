@@ -12,15 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniecg_runtime.signal.atria import p_wave
-from uniecg_runtime.signal.kinds import BEFORE, Kind, Rhythm, Rows, running_mean
+from uniecg_runtime.signal.bounds import (
+    BEFORE,
+    T_END_STRETCH,
+    T_FARTHEST,
+    Rows,
+    qrs_bounds,
+    running_mean,
+    t_end,
+    weighted_median,
+)
+from uniecg_runtime.signal.kinds import Kind, Rhythm
 
 QRS_BLEND = 0.6  # how much of the leads' common speed goes into each lead's
 ONSET_SHARE, OFFSET_SHARE = 0.05, 0.07  # of the peak speed, over that of the quiet before and behind
 R_SHARE = 0.2  # of the S: an R this tall is the peak, as readers mark it
-QUIET = 6  # samples under the threshold that end the QRS
 
 FAST = 250  # samples between beats, under which T may run into P
-T_END_STRETCH = 1.6  # readers put the T end behind the tangent's foot, by this much of its run
 T_OWN = 0.5  # weight of a lead's own T end beside the leads' common one
 
 
@@ -42,10 +50,10 @@ def edges_of(kind: Kind, rhythm: Rhythm) -> Edges | None:
         return None
     onset, offset = int(np.median(qrs[:, 0])), int(np.median(qrs[:, 2]))
     t = _t_wave(shape, onset, offset, rhythm.rr)
-    t_end = None if t is None else int(np.median(t[:, 2]))
+    end = None if t is None else int(np.median(t[:, 2]))
     if t is None and rhythm.rr < FAST:
         return Edges(None, qrs, None)  # what lies before the QRS may as well be the last beat's T
-    return Edges(p_wave(kind, scale, rhythm, onset, t_end), qrs, t)
+    return Edges(p_wave(kind, scale, rhythm, onset, end), qrs, t)
 
 
 def _qrs(shape: Rows) -> NDArray[np.int64] | None:
@@ -53,13 +61,15 @@ def _qrs(shape: Rows) -> NDArray[np.int64] | None:
     slope[:, 2:-2] = (shape[:, 4:] - shape[:, :-4]) / 4
     power = slope**2
     together = power.mean(axis=0)
-    common = _bounds(_smooth_speed(together))
+    common = qrs_bounds(_smooth_speed(together), ONSET_SHARE, OFFSET_SHARE)
     if common is None:
         return None
     found = np.empty((len(shape), 3), np.int64)
     for lead, row in enumerate(power):
         own = row / max(float(row[BEFORE - 50 : BEFORE + 60].max()), 1e-12) * float(together.max())
-        bounds = _bounds(_smooth_speed((1 - QRS_BLEND) * own + QRS_BLEND * together)) or common
+        bounds = (
+            qrs_bounds(_smooth_speed((1 - QRS_BLEND) * own + QRS_BLEND * together), ONSET_SHARE, OFFSET_SHARE) or common
+        )
         inside = shape[lead, bounds[0] : bounds[1] + 1] - shape[lead, bounds[0]]
         is_r = inside.max() > R_SHARE * -inside.min()
         peak = inside.argmax() if is_r else inside.argmin()
@@ -69,32 +79,6 @@ def _qrs(shape: Rows) -> NDArray[np.int64] | None:
 
 def _smooth_speed(power: Rows) -> Rows:
     return np.convolve(np.sqrt(power), np.ones(3) / 3, mode="same")
-
-
-def _bounds(speed: Rows) -> tuple[int, int] | None:
-    core = slice(BEFORE - 50, BEFORE + 60)
-    peak = float(speed[core].max())
-    if peak <= 0:
-        return None
-    floor = float(np.percentile(speed[BEFORE - 110 : BEFORE - 20], 25))
-    fast = np.flatnonzero(speed[core] > 0.4 * peak) + core.start
-    near = fast[np.abs(fast - BEFORE) < 60]
-    first, last = (int(near[0]), int(near[-1])) if near.size else (int(fast[0]), int(fast[-1]))
-    onset = _quiet(speed, first, -1, floor + ONSET_SHARE * (peak - floor), BEFORE - 90)
-    tail = float(np.percentile(speed[last : last + 70], 15))
-    offset = _quiet(speed, last, 1, tail + OFFSET_SHARE * (peak - tail), BEFORE + 110)
-    return onset, offset
-
-
-def _quiet(speed: Rows, start: int, step: int, threshold: float, limit: int) -> int:
-    """The first sample from `start` on at which the speed is, and for QUIET samples stays, under `threshold`."""
-    place = start
-    while place != limit:
-        ahead = speed[place : place + QUIET] if step > 0 else speed[place - QUIET + 1 : place + 1]
-        if (ahead < threshold).all():
-            return place
-        place += step
-    return limit
 
 
 def _t_wave(shape: Rows, onset: int, offset: int, rr: float) -> NDArray[np.int64] | None:
@@ -123,32 +107,15 @@ def _t_wave(shape: Rows, onset: int, offset: int, rr: float) -> NDArray[np.int64
 
 
 def _t_edges(row: Rows) -> tuple[int, int, int, float] | None:
-    """Onset, peak, end and height of a lead's T within `row`: the end is where the tangent at the steepest fall behind
-    the peak meets the level that follows, stretched to where readers put it; the onset likewise before it."""
-    swing = np.abs(row - row[-1])
-    peak = int(np.argmax(swing[: row.size - 15]))
-    height = float(swing[peak])
-    if height < 0.03 or peak < 3:
+    """Onset, peak, end and height of a lead's T within `row`; the onset is found as the end is, before the peak."""
+    found = t_end(row)
+    if found is None:
         return None
-    slope = np.gradient(row) * -np.sign(row[peak] - row[-1])
-    behind = slope[peak : peak + 70]
-    if behind.size < 8 or behind.max() <= 0:
-        return None
-    steepest = peak + int(np.argmax(behind))
-    settle = row[steepest + 30 : steepest + 60]
-    base = float(np.median(settle)) if settle.size > 5 else float(row[-1])
-    run = abs(row[steepest] - base) / float(slope[steepest])
-    end = steepest + int(min(T_END_STRETCH * run, 75))
-    rise = -slope[max(0, peak - 90) : peak]
+    peak, end, height = found
+    rise = np.gradient(row)[max(0, peak - 90) : peak] * np.sign(row[peak] - row[-1])
     onset = max(0, peak - 60)
     if rise.size > 8 and rise.max() > 0:
         up = max(0, peak - 90) + int(np.argmax(rise))
-        foot = float(np.median(row[:8]))
-        onset = max(0, up - int(min(T_END_STRETCH * abs(row[up] - foot) / float(rise.max()), 75)))
+        level = float(np.median(row[:8]))
+        onset = max(0, up - int(min(T_END_STRETCH * abs(row[up] - level) / float(rise.max()), T_FARTHEST)))
     return onset, peak, end, height
-
-
-def weighted_median(values: Rows, weights: Rows) -> float:
-    order = np.argsort(values)
-    total = np.cumsum(weights[order])
-    return float(values[order][np.searchsorted(total, total[-1] / 2)])

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-Rows = NDArray[np.float64]
+from uniecg_runtime.signal.bounds import AFTER, BEFORE, Rows, running_mean
 
-BEFORE, AFTER = 200, 350  # samples at 500 Hz of a beat's shape before and after its QRS: 400 and 700 ms
 CORE = slice(-50, 70)  # samples about the QRS by which beats are told apart
 SAME = 0.85  # correlation of the QRS from which two beats are of one kind
 REACH = 15  # samples a beat may be shifted to fit its kind's shape
@@ -112,10 +111,3 @@ def _shifts(padded: NDArray[np.float32], beats: NDArray[np.int64]) -> NDArray[np
         template -= template.mean(axis=1, keepdims=True)
         shift = np.einsum("lbso,lo->bs", views, template).argmax(axis=1) - REACH
     return shift
-
-
-def running_mean(rows: Rows, width: int) -> Rows:
-    """Mean over `width` samples (odd) about each, along the last axis."""
-    half = width // 2
-    total = np.cumsum(np.pad(rows, [(0, 0)] * (rows.ndim - 1) + [(half + 1, half)], mode="edge"), axis=-1)
-    return (total[..., width:] - total[..., :-width]) / width

@@ -16,8 +16,9 @@ from numpy.typing import NDArray
 
 from uniecg_device.signals import Recording
 from uniecg_runtime.signal.beats import detect_beats
+from uniecg_runtime.signal.bounds import AFTER, BEFORE, Rows
 from uniecg_runtime.signal.edges import Edges, edges_of
-from uniecg_runtime.signal.kinds import AFTER, BEFORE, Kind, Rhythm, Rows, kinds_of, rhythm_of
+from uniecg_runtime.signal.kinds import Kind, Rhythm, kinds_of, rhythm_of
 from uniecg_runtime.signal.spikes import without_spikes
 from uniecg_runtime.signal.window import band_pass, bridge_gaps
 
