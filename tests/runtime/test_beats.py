@@ -83,6 +83,17 @@ def test_a_dropout_in_the_middle_costs_only_its_own_beats() -> None:
     assert beats.size <= outside.size + 1
 
 
+@pytest.mark.parametrize("silence", [0.0, np.nan])
+def test_a_long_silence_has_no_beats(silence: float) -> None:
+    """Most of the recording is silence, in which the rounding of the filter must not be taken for a heart."""
+    recording = simulate(ParametricEcg(heart_rate=60), 280.0, 250.0, seed=2)
+    signal = recording.signal.copy()
+    signal[:, 10_000:60_000] = silence
+    beats = detect_beats(replace(recording, signal=signal))
+    assert not ((beats > 10_050) & (beats < 59_950)).any()  # where it begins and ends the signal jumps
+    assert abs(beats.size - 80) <= 3
+
+
 def test_a_recording_longer_than_a_chunk_has_no_seam() -> None:
     recording = simulate(ParametricEcg(heart_rate=75), 320.0, 125.0, 2)
     beats = detect_beats(Recording(recording.signal[1:2], 125.0, ("II",)))

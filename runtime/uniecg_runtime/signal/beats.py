@@ -19,6 +19,8 @@ REFRACTORY = 0.22  # s between two QRS
 LEVEL = 5.0  # s each way over which the local QRS level is taken
 THRESHOLD = 0.38  # of the local level, on the amplitude (root energy) scale
 SEARCH_BACK = 0.22
+SILENT = 1e-6  # of the highest energy: a block under it holds no signal, only what the filter rounds
+LEAST = 0.05  # of a QRS' usual height: nothing lower is a beat, whatever is around it
 LONG_PAUSE = 1.6  # times the local RR: then a weaker beat is looked for
 T_WAVE = 0.40  # s after a beat in which a wave of less than T_SHARE of its slope is the T wave
 T_SHARE = 0.55
@@ -100,8 +102,9 @@ def _local_levels(energy: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDA
     reach = min(2, blocks - 1)
     padded = np.pad(highest, ((0, 0), (reach, reach)), mode="reflect") if reach else highest
     level = np.median(np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=1), axis=2)
-    # A stretch of silence must not be blown up to a heart beat.
-    level = np.maximum(level, 0.04 * np.median(highest, axis=1, keepdims=True) + 1e-30)
+    # A stretch of silence must not be blown up to a heart beat, even if most is silence.
+    heard = np.where(highest >= SILENT * highest.max(axis=1, keepdims=True), highest, np.nan)
+    level = np.maximum(level, 0.04 * np.nanmedian(heard, axis=1, keepdims=True) + 1e-30)
     floor = np.stack([np.median(part, axis=1) for part in parts], axis=1)
     lengths = [part.shape[1] for part in parts]
     return np.repeat(level, lengths, axis=1), np.repeat(floor, lengths, axis=1)
@@ -122,7 +125,7 @@ def _peaks(envelope: NDArray[np.float64]) -> NDArray[np.int64]:
     reach = round(REFRACTORY * WORK_HZ / 2)
     padded = np.pad(envelope, reach, mode="constant", constant_values=-1.0)
     highest = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1).max(axis=1)
-    peaks = np.flatnonzero((envelope >= highest) & (envelope > 0))
+    peaks = np.flatnonzero((envelope >= highest) & (envelope > LEAST))
     if peaks.size > 1:
         peaks = peaks[np.concatenate([[True], np.diff(peaks) > reach])]
     return peaks.astype(np.int64)
