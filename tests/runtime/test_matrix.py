@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from needs import recordings
 from uniecg_device.errors import InputError
 from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.signals import LEADS, Recording
+from uniecg_runtime.cli.records import Told
 from uniecg_runtime.signal.amplitudes import NAMES
 from uniecg_runtime.signal.matrix import Matrix, measure_matrix
 from uniecg_runtime.signal.survey import PIECE, Report, measure_all
@@ -184,6 +186,23 @@ def test_a_long_recording_is_measured_in_pieces_that_lose_no_beat(seconds: float
     marks = got.waves.leads["II"]
     for column in (3, 4, 5):
         assert np.abs(marks[1:-1, column] - got.waves.beats[1:-1]).max() < 20
+
+
+def test_a_day_with_the_cable_out_for_a_while_is_measured_around_it(tmp_path: Path) -> None:
+    made = simulate(ParametricEcg(heart_rate=60, respiratory_arrhythmia=0.0), 3 * PIECE, 100.0, 3)
+    signal = np.ascontiguousarray(made.signal[:2])
+    signal[:, round(99 * (PIECE - 20)) : round(101 * (2 * PIECE + 20))] = np.nan
+    file = tmp_path / "day.npy"
+    np.save(file, signal)
+    told = Told(100.0, None, "I,II")
+    got = measure_all(lambda start, seconds: told.read(file, start=start, seconds=seconds, allow_empty=True))
+    assert got.samples == signal.shape[1]
+    assert np.isfinite(signal[1, got.waves.beats - 2]).all()  # the last may be cut in half
+    assert abs(got.waves.beats.size - np.isfinite(signal[1]).sum() / 100) < 4
+    assert got.matrix.values["heart_rate"].value == pytest.approx(60, abs=1)
+    np.save(file, np.full_like(signal, np.nan))
+    with pytest.raises(InputError, match="no valid sample"):
+        measure_all(lambda start, seconds: told.read(file, start=start, seconds=seconds, allow_empty=True))
 
 
 def test_microvolts_taken_for_millivolts_are_refused() -> None:

@@ -80,7 +80,7 @@ def _one(record: Path, told: Told, annotations: Path | None, *, as_json: bool) -
     from uniecg_runtime.formats.annotations import write_annotations
     from uniecg_runtime.signal.survey import measure_all
 
-    found = measure_all(lambda start, seconds: told.read(record, start=start, seconds=seconds))
+    found = measure_all(lambda start, seconds: told.read(record, start=start, seconds=seconds, allow_empty=True))
     files = [] if annotations is None else write_annotations(found.waves, annotations, record.stem)
     if as_json:
         say_json({"record": str(record), **_as_json(found), "files": [str(path) for path in files]})

@@ -19,12 +19,16 @@ class Told:
     units: str | None
     leads: str | None
 
-    def read(self, path: Path, *, start: float = 0.0, seconds: float | None = None) -> Recording:
+    def read(
+        self, path: Path, *, start: float = 0.0, seconds: float | None = None, allow_empty: bool = False
+    ) -> Recording:
         """The stretch of `seconds` from `start`, or all. Raises InputError for a file that cannot be read."""
         from uniecg_runtime.formats.read import read_recording
 
         leads = None if self.leads is None else tuple(name.strip() for name in self.leads.split(","))
-        return read_recording(path, fs=self.fs, units=self.units, leads=leads, start=start, seconds=seconds)
+        return read_recording(
+            path, fs=self.fs, units=self.units, leads=leads, start=start, seconds=seconds, allow_empty=allow_empty
+        )
 
 
 def window_seconds(bundle: Bundle) -> float:

@@ -27,6 +27,7 @@ def read_recording(
     leads: Sequence[str] | None = None,
     start: float = 0.0,
     seconds: float | None = None,
+    allow_empty: bool = False,
 ) -> Recording:
     """Read a stretch of a recording, in mV unless its units are standardised.
 
@@ -35,6 +36,7 @@ def read_recording(
     fs (Hz), units (mV, uV, V, counts per millivolt as "200/mV", standardised) and leads (one name per signal in
     file order) supply or correct what the file says. start, seconds: the stretch to read; all of it otherwise.
     Channels of WFDB and EDF files that are no ECG leads are left out, and a comment says so.
+    allow_empty: a stretch of which every value is missing is given as it is, as one of a long recording may be.
     Raises InputError for a file that is missing, damaged, truncated, without samples, or not an ECG.
     """
     request = Request.checked(fs, units, leads, start, seconds)
@@ -51,7 +53,7 @@ def read_recording(
             recording = tables.read_npy(file, request)
         else:
             recording = tables.read_csv(file, request)
-    return _sound(recording, file.name)
+    return _sound(recording, file.name, allow_empty=allow_empty)
 
 
 def _locate(path: Path) -> Path:
@@ -76,15 +78,15 @@ def _locate(path: Path) -> Path:
     return found
 
 
-def _sound(recording: Recording, name: str) -> Recording:
-    """The recording with infinities as gaps. Raises InputError where no sample is left."""
+def _sound(recording: Recording, name: str, *, allow_empty: bool) -> Recording:
+    """The recording with infinities as gaps. Raises InputError where no sample is left, unless that is allowed."""
     signal = recording.signal
     if signal.size == 0:
         raise InputError(f"{name} holds no samples.")
     infinite = np.isinf(signal)
     if infinite.any():
         signal = np.where(infinite, np.float32(np.nan), signal)
-    if np.isnan(signal).all():
+    if not allow_empty and np.isnan(signal).all():
         raise InputError(f"{name} holds no valid sample in this stretch; every value is missing (NaN).")
     return replace(recording, signal=np.ascontiguousarray(signal, np.float32))
 

@@ -32,19 +32,20 @@ class Report:
     quality: Quality
 
 
-Read = Callable[[float, float], Recording]  # start and length in seconds
+Read = Callable[[float, float], Recording]  # start and length in seconds; all NaN where nothing was received
 
 
 def measure_all(read: Read) -> Report:
     """Measure what `read` gives, piece after piece up to its end. Memory is that of a piece and of the result.
 
-    Raises InputError as `read` does, and for leads that cannot be in millivolts.
+    Raises InputError as `read` does, for leads that cannot be in millivolts, and where no piece has a valid sample.
     """
     held, parts, quality = [], [], []
     first: Recording | None = None
-    samples = 0
+    samples, received = 0, False
     for piece, offset, own in _pieces(read):
         first = first or replace(piece, signal=piece.signal[:, : round(10 * piece.fs)])
+        received = received or bool(np.isfinite(piece.signal).any())
         _check_millivolts(piece)
         waves = _between(find_waves(piece), own)
         parts.append(survey(piece, waves))
@@ -52,6 +53,8 @@ def measure_all(read: Read) -> Report:
         quality.append(assess(replace(piece, signal=piece.signal[:, own])))
         samples = offset + own.stop
     assert first is not None, "_pieces gives one at least, or raises"
+    if not received:
+        raise InputError("it holds no valid sample; every value is missing (NaN).")
     waves = _joined(held, first.leads)
     matrix = tabulate(parts, first.leads, first.units == "mV")
     return Report(first, samples, waves, matrix, _overall(quality))
