@@ -16,15 +16,6 @@ if TYPE_CHECKING:
 MARKS: Final = {"supported": "+", "contradicted": "X", "not checkable": "?"}
 SPELT: Final = {"supported": "supported", "contradicted": "CONTRADICTED", "not checkable": "unchecked"}
 STYLES: Final = {"supported": "green", "contradicted": "bold red", "not checkable": "dim"}
-NAMES: Final = {
-    "heart_rate": "heart rate",
-    "rr": "RR",
-    "pr": "PR",
-    "qrs": "QRS",
-    "qt": "QT",
-    "qtc": "QTc",
-    "qtcf": "QTc (Fridericia)",
-}
 UNITS: Final = {"heart_rate": "/min", "axis": "degrees"} | dict.fromkeys(("rr", "pr", "qrs", "qt", "qtc", "qtcf"), "ms")
 DECIMALS: Final = {"mV": 2}
 
@@ -74,6 +65,8 @@ def evidence(claim: Claim) -> str:
 
 def measured(claim: Claim) -> str:
     """`measured PR 142 ms (+-24)`; leads with their levels."""
+    from uniecg_runtime.evidence.quantities import NAMES
+
     shown = []
     for name, value in claim.measured.items():
         unit = UNITS.get(name, claim.unit)

@@ -78,6 +78,6 @@ NAMES: Final = {
     "qrs": "QRS",
     "qt": "QT",
     "qtc": "QTc",
-    "qtcf": "QTcF",
+    "qtcf": "QTc (Fridericia)",
     "axis": "axis",
 }
