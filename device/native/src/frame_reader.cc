@@ -267,15 +267,29 @@ std::size_t FrameReader::CountRun(const std::uint8_t* frames) const {
 }
 
 std::size_t FrameReader::CountInStep(const std::uint8_t* frames, std::size_t most) const {
+  const std::vector<Field::Part>& parts = grammar_.counter_field.parts();
+  if (parts.size() == 1 && grammar_.counter_field.sign() == 0) {  // as almost all are
+    return CountInStep(frames, most, parts[0]);
+  }
+  return CountInStep(frames, most, grammar_.counter_field);
+}
+
+template <typename Number>
+std::size_t FrameReader::CountInStep(const std::uint8_t* frames, std::size_t most,
+                                     const Number& number) const {
   const std::size_t length = grammar_.fixed_length;
   const std::int64_t step = grammar_.counter.step, modulus = grammar_.counter.modulus;
   std::int64_t before = last_counter_;
-  for (std::size_t k = 0; k < most; ++k) {
-    const std::int64_t now = grammar_.counter_field.Read(frames + k * length, length);
-    if (now >= modulus || (now - before != step && now - before != step - modulus)) return k;
-    before = now;
-  }
-  return most;
+  return CountRight(most, [&](std::size_t first, std::size_t last) {
+    std::int64_t wrong = 0, previous = before;
+    for (std::size_t k = first; k < last; ++k) {
+      const std::int64_t due = previous + step;
+      previous = static_cast<std::int64_t>(number.Read(frames + k * length, length));
+      wrong |= previous ^ (due < modulus ? due : due - modulus);
+    }
+    if (wrong == 0) before = previous;
+    return wrong == 0;
+  });
 }
 
 }  // namespace uniecg

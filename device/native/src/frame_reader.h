@@ -50,6 +50,9 @@ class FrameReader {
   void TakeRun(Output* output);
   std::size_t CountRun(const std::uint8_t* frames) const;
   std::size_t CountInStep(const std::uint8_t* frames, std::size_t most) const;
+  // `number`: what Reads the counter.
+  template <typename Number>
+  std::size_t CountInStep(const std::uint8_t* frames, std::size_t most, const Number& number) const;
 
   const FrameGrammar grammar_;
   const std::size_t channels_;

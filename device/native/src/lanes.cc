@@ -49,15 +49,17 @@ std::optional<Lanes> Lanes::Of(const Column* columns, std::size_t size, std::siz
     const bool alike = layouts[k].moves == layouts[0].moves;
     if (!alike || columns[k].value.sign() != columns[0].value.sign()) return std::nullopt;
     for (const std::size_t byte : layouts[k].bytes) lanes.first_ = std::min(lanes.first_, byte);
-    lanes.channels_.push_back(columns[k].channel);
   }
   lanes.moves_ = layouts[0].moves;
   lanes.width_ = columns[0].value.width();
   lanes.signed_ = columns[0].value.sign() != 0;
   lanes.shuffle_.fill(0x80);  // which gives 0
-  for (std::size_t k = 0; k < size; ++k) {
-    for (std::size_t b = 0; b < layouts[k].bytes.size(); ++b) {
-      const std::size_t byte = layouts[k].bytes[b] - lanes.first_;
+  for (std::size_t k = 0; k < kWidth; ++k) {
+    const std::size_t column =
+        std::min(k, size - 1);  // spare lanes repeat the last one, which needs no branch
+    lanes.channels_[k] = columns[column].channel;
+    for (std::size_t b = 0; b < layouts[column].bytes.size(); ++b) {
+      const std::size_t byte = layouts[column].bytes[b] - lanes.first_;
       if (byte >= lanes.shuffle_.size()) return std::nullopt;
       lanes.shuffle_[4 * k + 3 - b] =
           static_cast<std::uint8_t>(byte);  // in memory the most significant is last
@@ -112,7 +114,8 @@ UNIECG_LANES void Lanes::ReadMoves(const std::uint8_t* frames, std::size_t lengt
   std::copy_n(moves_.begin(), kMoves, moves.begin());
   Vector order;
   std::memcpy(&order, shuffle_.data(), sizeof(order));
-  const std::size_t channels = channels_.size();
+  std::int32_t* out[kWidth];
+  for (std::size_t c = 0; c < kWidth; ++c) out[c] = counts + channels_[c] * row;
   const std::uint8_t* bytes = frames + first_;
   // Where one move is all, two shifts do it and the sign too: bits above the value out, those below it out.
   const int spare = 32 - static_cast<int>(width_), above = spare - moves[0].right;
@@ -135,9 +138,7 @@ UNIECG_LANES void Lanes::ReadMoves(const std::uint8_t* frames, std::size_t lengt
       }
     }
     Transpose(values);
-    for (std::size_t c = 0; c < channels; ++c) {
-      std::memcpy(counts + channels_[c] * row + k, &values[c], sizeof(Vector));
-    }
+    for (std::size_t c = 0; c < kWidth; ++c) std::memcpy(out[c] + k, &values[c], sizeof(Vector));
   }
 }
 

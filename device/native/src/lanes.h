@@ -58,7 +58,7 @@ class Lanes {
   std::vector<Move> moves_;
   unsigned width_ = 0;  // bits of the value
   bool signed_ = false;
-  std::vector<std::size_t> channels_;
+  std::array<std::size_t, kWidth> channels_{};
 };
 
 }  // namespace uniecg

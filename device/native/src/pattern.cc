@@ -5,8 +5,6 @@
 namespace uniecg {
 namespace {
 
-constexpr std::size_t kTogether = 16;  // frames, of which it is first only asked whether all are right
-
 std::uint64_t Raw(const std::uint8_t* bytes) {
   std::uint64_t word;
   std::memcpy(&word, bytes, sizeof(word));
@@ -43,19 +41,15 @@ void Pattern::Add(std::size_t at, std::uint64_t mask, std::uint64_t value) {
 }
 
 std::size_t Pattern::CountHolding(const std::uint8_t* frames, std::size_t most) const {
-  const auto wrong = [this, frames](std::size_t first, std::size_t last) {
+  return CountRight(most, [this, frames](std::size_t first, std::size_t last) {
     std::uint64_t bits = 0;
     for (const Word& word : words_) {
       const std::uint64_t mask = InMemory(word.mask), value = InMemory(word.value);
       const std::uint8_t* bytes = frames + word.at;
       for (std::size_t k = first; k < last; ++k) bits |= (Raw(bytes + k * length_) & mask) ^ value;
     }
-    return bits != 0;
-  };
-  std::size_t count = 0;
-  while (count + kTogether <= most && !wrong(count, count + kTogether)) count += kTogether;
-  while (count < most && !wrong(count, count + 1)) ++count;
-  return count;
+    return bits == 0;
+  });
 }
 
 }  // namespace uniecg

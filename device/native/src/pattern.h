@@ -10,6 +10,17 @@
 
 namespace uniecg {
 
+// How many of `most` frames are right, up to the first that is not: asked of many together, as almost all
+// are, without a branch at each. right(first, last) says it of those in between.
+template <typename Right>
+std::size_t CountRight(std::size_t most, Right&& right) {
+  constexpr std::size_t kTogether = 16;
+  std::size_t count = 0;
+  while (count + kTogether <= most && right(count, count + kTogether)) count += kTogether;
+  while (count < most && right(count, count + 1)) ++count;
+  return count;
+}
+
 // Of frames of one length.
 class Pattern {
  public:
