@@ -1,4 +1,4 @@
-"""Installs the C library into a fresh prefix and builds the C example against it, as another project would."""
+"""Installs the C library into a fresh prefix and builds the C examples against it, as another project would."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import uniecg_device
+from uniecg_device.encoder import encode_frames
+from uniecg_device.parametric import ParametricEcg, simulate
+from uniecg_device.profile import load_profile
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples" / "c"
@@ -41,11 +45,12 @@ def test_installs_the_library_its_header_and_its_packages_only(prefix: Path) -> 
     assert files - libraries - targets == {"uniecg.h", "uniecg.pc", "uniecgConfig.cmake", "uniecgConfigVersion.cmake"}
 
 
-def test_the_example_builds_through_the_cmake_package(prefix: Path, tmp_path: Path) -> None:
+def test_the_examples_build_through_the_cmake_package(prefix: Path, tmp_path: Path) -> None:
     flags = " ".join(STRICT)
     run("cmake", "-S", str(EXAMPLE), "-B", str(tmp_path), f"-DCMAKE_PREFIX_PATH={prefix}", f"-DCMAKE_C_FLAGS={flags}")
     run("cmake", "--build", str(tmp_path))
     assert_reads_capture(tmp_path / "millivolts", prefix)
+    assert_finds_beats_around_a_gap(tmp_path / "heartbeats", prefix)
 
 
 @pytest.mark.skipif(shutil.which("pkg-config") is None, reason="pkg-config is not installed: its file goes untested")
@@ -64,24 +69,39 @@ def test_the_header_says_the_packages_version() -> None:
     assert ".".join(part[1] for part in parts if part) == uniecg_device.__version__
 
 
-def test_the_example_stays_short() -> None:
-    assert len((EXAMPLE / "millivolts.c").read_text().splitlines()) < 100
+@pytest.mark.parametrize("name", ["millivolts", "heartbeats"])
+def test_the_examples_stay_short(name: str) -> None:
+    assert len((EXAMPLE / f"{name}.c").read_text().splitlines()) < 100
 
 
 def assert_reads_capture(program: Path, prefix: Path) -> None:
-    libraries = ":".join({str(path.parent) for path in prefix.rglob("libuniecg.*")})
-    done = subprocess.run(
-        [str(program), str(EXAMPLE / "cyton.json")],
-        input=CAPTURE,
-        capture_output=True,
-        env=os.environ | {"LD_LIBRARY_PATH": libraries},
-        check=True,
-    )
+    done = read_cyton(program, prefix, CAPTURE)
     lines = [[float(word) for word in line.split()] for line in done.stdout.decode().splitlines()]
     millivolts = [count * 4500 / 24 / (2**23 - 1) for count in (1, -1, 8388607, -8388608, 0, 100, -100, 12345)]
     assert [line[0] for line in lines] == [0.0, 0.008]
     assert lines[0][1:] == pytest.approx(millivolts, abs=1e-4)
     assert done.stderr.decode() == "samples 2 lost 1 skipped bytes 1\n"
+
+
+def assert_finds_beats_around_a_gap(program: Path, prefix: Path) -> None:
+    """Lead II at 75 a minute on every channel of a Cyton, 50 frames of which are lost after 10 s."""
+    profile = load_profile("openbci_cyton")
+    drawn = simulate(ParametricEcg(heart_rate=75, respiratory_arrhythmia=0.0), 20.0, profile.fs, seed=1)
+    lead = drawn.signal[drawn.leads.index("II")] * profile.scale_of(profile.channel[0])[0]
+    frames = encode_frames(profile, np.rint(np.tile(lead, (8, 1))).astype(np.int64))
+    cut = round(10 * profile.fs)
+    wire = frames[:cut].tobytes() + frames[cut + 50 :].tobytes()
+    lines = [line.split() for line in read_cyton(program, prefix, wire).stdout.decode().splitlines()]
+    assert 23 <= len(lines) <= 26
+    assert float(lines[-1][0]) > 18.5  # on the device's clock, the gap included
+    assert np.median([int(line[2].removesuffix("/min")) for line in lines[1:]]) == pytest.approx(75, abs=1)
+
+
+def read_cyton(program: Path, prefix: Path, wire: bytes) -> subprocess.CompletedProcess[bytes]:
+    libraries = ":".join({str(path.parent) for path in prefix.rglob("libuniecg.*")})
+    environment = os.environ | {"LD_LIBRARY_PATH": libraries}
+    command = [str(program), str(EXAMPLE / "cyton.json")]
+    return subprocess.run(command, input=wire, capture_output=True, env=environment, check=True)
 
 
 def run(*command: str, env: dict[str, str] | None = None) -> str:
