@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from uniecg_device.beats import BeatDetector
 from uniecg_device.errors import DeviceError, InputError, UniecgError
 from uniecg_device.signals import Block, Recording
 from uniecg_runtime.manifest import need
-from uniecg_runtime.signal.beats import detect_beats
 from uniecg_runtime.signal.quality import Quality, assess
 
 if TYPE_CHECKING:
@@ -36,10 +36,11 @@ FINISH_POLL = 0.02
 class LiveState:
     """What is known within a second, by the device's clock.
 
-    time: seconds on the device's clock. heart_rate: /min over the last 8 s, None where fewer than
-    three beats were found. gaps, gap_seconds, lost: since the start. interpreted, skipped: windows; skipped those that
-    came due while another was in work. poor: windows of a quality that is not acceptable, interpreted with that said
-    or, with `skip_poor`, left out. device: the device's own counters, empty for a source that has none.
+    time: seconds on the device's clock. heart_rate: /min, median of the last 8 s, by beats at most 300 ms behind the
+    signal; None where fewer than three were found. gaps, gap_seconds, lost: since the start. interpreted, skipped:
+    windows; skipped those that came due while another was in work. poor: windows of a quality that is not acceptable,
+    interpreted with that said or, with `skip_poor`, left out. device: the device's own counters, empty for a source
+    that has none.
     """
 
     time: float
@@ -108,8 +109,10 @@ class WindowBuffer:
         """Seconds since the first sample, gaps included."""
         return self._end / self.fs
 
-    def append(self, block: Block) -> None:
-        """Put a block where its clock says. Raises DeviceError when leads, rate or clock contradict the past."""
+    def append(self, block: Block) -> int:
+        """Put a block where its clock says, and give the number of samples missing before it.
+
+        Raises DeviceError when leads, rate or clock contradict the past."""
         if block.leads != self.leads or block.fs != self.fs:
             raise DeviceError(
                 f"expected blocks of {len(self.leads)} leads at {self.fs:g} Hz as at the start, found "
@@ -125,12 +128,14 @@ class WindowBuffer:
                 f"expected a block at {self.end:.3f} s or later, found one at {block.start:.3f} s: "
                 "the device's clock went back; start the stream again."
             )
-        if first > self._end:
+        missing = first - self._end
+        if missing:
             self.gaps += 1
-            self.gap_samples += first - self._end
-            self._write(np.full((len(self.leads), min(first - self._end, self.capacity)), np.nan, np.float32), first)
+            self.gap_samples += missing
+            self._write(np.full((len(self.leads), min(missing, self.capacity)), np.nan, np.float32), first)
         self.lost += block.lost
         self._write(block.signal, first + block.signal.shape[1])
+        return missing
 
     def _write(self, signal: NDArray[np.float32], end: int) -> None:
         kept = signal[:, -self.capacity :]
@@ -145,12 +150,28 @@ class WindowBuffer:
         return Recording(np.ascontiguousarray(self._ring[:, columns]), self.fs, self.leads, name="stream")
 
 
-def live_heart_rate(recording: Recording) -> float | None:
-    """Beats per minute from the median RR interval, None for fewer than three beats."""
-    beats = detect_beats(recording)
-    if len(beats) < 3:
-        return None
-    return float(60.0 * recording.fs / np.median(np.diff(beats)))
+class Pulse:
+    """The heart rate of the last seconds, by beats that are found as the samples come."""
+
+    def __init__(self, leads: int, fs: float, seconds: float) -> None:
+        self._detector = BeatDetector(fs, leads)
+        self._fs, self._reach = fs, round(seconds * fs)
+        self._beats: NDArray[np.int64] = np.empty(0, np.int64)
+        self._end = 0
+
+    def take(self, signal: NDArray[np.float32], missing: int) -> None:
+        """The next samples, shape (leads, samples), behind so many that are missing."""
+        if missing:
+            self._detector.skip(missing)
+        found = self._detector.push(signal).positions
+        self._end += missing + signal.shape[1]
+        beats = np.concatenate([self._beats, found])
+        self._beats = beats[beats >= self._end - self._reach]
+
+    @property
+    def rate(self) -> float | None:
+        """Per minute, from the median interval; None for fewer than three beats."""
+        return float(60.0 * self._fs / np.median(np.diff(self._beats))) if self._beats.size >= 3 else None
 
 
 class _Worker:
@@ -265,6 +286,7 @@ class _Loop:
         self.worker, self.seconds, self.interval, self.windows = worker, seconds, interval, windows
         self.skip_poor = skip_poor
         self.buffer: WindowBuffer | None = None
+        self.pulse: Pulse | None = None
         self.electrodes_off: tuple[str, ...] = ()
         self.next_live = LIVE_EVERY
         self.next_window = seconds
@@ -281,9 +303,10 @@ class _Loop:
         return self.windows is not None and self.worker.index >= self.windows
 
     def take(self, block: Block, counters: dict[str, float | None]) -> Iterator[Event]:
-        if self.buffer is None:
+        if self.buffer is None or self.pulse is None:
             self.buffer = WindowBuffer(block.leads, block.fs, max(self.seconds, LIVE_SECONDS))
-        self.buffer.append(block)
+            self.pulse = Pulse(len(block.leads), block.fs, LIVE_SECONDS)
+        self.pulse.take(block.signal, self.buffer.append(block))
         self.electrodes_off = block.electrodes_off
         for event in self.worker.drain():
             yield self.note(event)
@@ -323,7 +346,7 @@ class _Loop:
         empty = not np.isfinite(recent.signal).any()
         return LiveState(
             time=buffer.end,
-            heart_rate=None if empty else live_heart_rate(recent),
+            heart_rate=None if self.pulse is None else self.pulse.rate,
             quality=None if empty else assess(recent),
             electrodes_off=self.electrodes_off,
             gaps=buffer.gaps,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -103,6 +104,19 @@ def test_live_state_each_second_knows_the_heart_rate() -> None:
     assert [round(state.time) for state in states[:10]] == list(range(1, 11))
     assert states[-1].heart_rate == pytest.approx(90, abs=5)
     assert (states[-1].gaps, states[-1].lost) == (0, 0)
+
+
+def test_the_heart_rate_follows_and_ends_with_the_signal() -> None:
+    """60/min for 20 s, then 120/min for 12 s, then 10 s of an electrode off."""
+    slow, fast = ecg(20, 60.0), ecg(12, 120.0)
+    off = np.full((len(slow.leads), round(10 * FS)), np.nan, np.float32)
+    whole = replace(slow, signal=np.concatenate([slow.signal, fast.signal, off], axis=1))
+    states = [e for e in stream(blocks(whole), Reader()) if isinstance(e, LiveState)]  # type: ignore[arg-type]
+    rate = {round(state.time): state.heart_rate for state in states}
+    assert rate[2] is None
+    assert rate[18] == pytest.approx(60, abs=3)
+    assert rate[31] == pytest.approx(120, abs=5)
+    assert rate[42] is None
 
 
 def test_a_window_due_while_the_worker_is_busy_is_skipped_and_counted() -> None:

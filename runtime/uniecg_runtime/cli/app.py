@@ -209,6 +209,9 @@ def stream(
     interval: Annotated[float, typer.Option("--interval", help="Seconds between interpretations.")] = 10.0,
     windows: Annotated[int | None, typer.Option("--windows", min=1, help="Stop after this many windows.")] = None,
     duration: Annotated[float | None, typer.Option("--duration", help="Stop after this many seconds.")] = None,
+    skip_poor: Annotated[
+        bool, typer.Option("--skip-poor", help="Count windows of unacceptable quality, do not interpret them.")
+    ] = False,
     reconnect: ReconnectOption = 60.0,
     threads: ThreadsOption = None,
     backend: BackendOption = Backend.cpu,
@@ -218,7 +221,7 @@ def stream(
     """Read a device live: heart rate and quality each second, an interpretation per window."""
     from uniecg_runtime.cli import stream as command
 
-    limits = command.Limits(interval, windows, duration)
+    limits = command.Limits(interval, windows, duration, skip_poor)
     command.run(device, port, Opening(bundle, key, backend, threads), limits, reconnect, as_json=json)
 
 

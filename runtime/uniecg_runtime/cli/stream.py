@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds between windows, and when to stop."""
+    """Seconds between windows, when to stop, and whether poor windows are left out."""
 
     interval: float
     windows: int | None
     duration: float | None
+    skip_poor: bool
 
 
 def run(profile: str, port: str, opening: Opening, limits: Limits, reconnect: float, *, as_json: bool) -> None:
@@ -42,6 +43,7 @@ def run(profile: str, port: str, opening: Opening, limits: Limits, reconnect: fl
             interval=limits.interval,
             windows=limits.windows,
             duration=limits.duration,
+            skip_poor=limits.skip_poor,
         )
         if as_json:
             for event in events:
