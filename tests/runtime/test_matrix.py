@@ -19,6 +19,7 @@ from uniecg_device.signals import LEADS, Recording
 from uniecg_runtime.cli.records import Told
 from uniecg_runtime.signal.amplitudes import NAMES
 from uniecg_runtime.signal.matrix import Matrix, measure_matrix
+from uniecg_runtime.signal.measure import measure
 from uniecg_runtime.signal.survey import PIECE, Report, measure_all
 from uniecg_runtime.signal.waves import find_waves
 
@@ -203,6 +204,32 @@ def test_a_day_with_the_cable_out_for_a_while_is_measured_around_it(tmp_path: Pa
     np.save(file, np.full_like(signal, np.nan))
     with pytest.raises(InputError, match="no valid sample"):
         measure_all(lambda start, seconds: told.read(file, start=start, seconds=seconds, allow_empty=True))
+
+
+def test_a_gap_is_no_long_interval() -> None:
+    recording = drawn()
+    signal = recording.signal.copy()
+    signal[:, round(4.2 * recording.fs) : round(6.3 * recording.fs)] = np.nan
+    whole, holed = (measure_matrix(part, find_waves(part)) for part in (recording, replace(recording, signal=signal)))
+    assert holed.values["heart_rate"].value == pytest.approx(whole.values["heart_rate"].value, abs=2)
+    assert measure(replace(recording, signal=signal)).values["heart_rate"].value == pytest.approx(
+        whole.values["heart_rate"].value, abs=2
+    )
+
+
+def test_less_than_a_second_is_refused() -> None:
+    recording = drawn()
+    short = replace(recording, signal=recording.signal[:, : round(0.5 * recording.fs)])
+    with pytest.raises(InputError, match=r"a second of signal or more, found 0\.5 s"):
+        measure_all(lambda start, seconds: short)
+
+
+def test_swapped_electrodes_of_a_long_recording_are_told() -> None:
+    recording = simulate(ParametricEcg(heart_rate=60), PIECE + 60, 100.0, 3)
+    i, ii, iii, avr, avl, avf = recording.signal[:6]
+    swapped = replace(recording, signal=np.stack([-i, iii, ii, avl, avr, avf, *recording.signal[6:]]))
+    report = of(swapped)
+    assert report.quality.reversal is not None and report.quality.reversal.kind == "RA-LA"
 
 
 def test_microvolts_taken_for_millivolts_are_refused() -> None:

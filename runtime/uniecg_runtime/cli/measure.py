@@ -120,8 +120,10 @@ def _show(record: Path, found: Report) -> None:
 
     first, matrix = found.first, found.matrix
     marked = ", SYNTHETIC" if first.synthetic else ""
-    say(f"{record}: {len(first.leads)} leads, {first.fs:g} Hz, {found.samples / first.fs:.1f} s{marked}")
-    say(f"  {len(found.waves.beats)} beats, {quality_line(found.quality)}")
+    say(f"{record}: {_count(len(first.leads), 'lead')}, {first.fs:g} Hz, {found.samples / first.fs:.1f} s{marked}")
+    say(f"  {_count(len(found.waves.beats), 'beat')}, {quality_line(found.quality)}")
+    if found.quality.reversal is not None:
+        say(f"  WARNING: {found.quality.reversal.warning}; read with care.")
     whole = Table(box=None, show_header=False, pad_edge=True)
     for name, label in LABELS.items():
         value = matrix.values[name]
@@ -136,6 +138,10 @@ def _show(record: Path, found: Report) -> None:
     for lead, row in matrix.leads.items():
         rows.add_row(lead, *(_number(row[name], row[name].unit) for name in COLUMNS))
     console.print(rows)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _number(value: Measured, unit: str) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniecg_device.signals import Recording, Sex
+from uniecg_runtime.signal.beats import rr_intervals
 from uniecg_runtime.signal.delineate import WORK_HZ, Landmarks, delineate, median_beat
 from uniecg_runtime.signal.measure import BAND_HZ, Measurements, forgive_missed
 from uniecg_runtime.signal.quality import Quality
@@ -68,7 +69,7 @@ class Facts:
 
 def gather(recording: Recording, measured: Measurements, quality: Quality) -> Facts:
     """The facts of about 10 s of 1 to 12 leads, as `measure` and `assess` found them and with the leads' levels."""
-    intervals = np.diff(measured.beats) / recording.fs * 1000.0
+    intervals = rr_intervals(recording, measured.beats)
     values = {name: value.value for name, value in measured.values.items()}
     leads = _leads(recording, measured, forgive_missed(intervals))
     reasons = "; ".join(f"{lead}: {', '.join(why)}" for lead, why in quality.leads.items() if why)

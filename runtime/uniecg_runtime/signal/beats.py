@@ -16,6 +16,7 @@ WORK_HZ = 125.0
 BAND_HZ = (5.0, 25.0)
 EVENT = 0.11  # s, about a QRS: over it the slope energy is averaged
 REFRACTORY = 0.22  # s between two QRS
+HIDES_A_BEAT = 0.1  # s without signal
 LEVEL = 5.0  # s each way over which the local QRS level is taken
 THRESHOLD = 0.38  # of the local level, on the amplitude (root energy) scale
 SEARCH_BACK = 0.22
@@ -53,6 +54,14 @@ def detect_beats(recording: Recording) -> NDArray[np.int64]:
         return beats
     apart = np.concatenate([[True], np.diff(beats) > 0.5 * REFRACTORY * fs])
     return np.asarray(beats[apart], dtype=np.int64)
+
+
+def rr_intervals(recording: Recording, beats: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Milliseconds from each of `beats` to the next, those left out in which all leads are missing for so long that a
+    beat may be."""
+    missing = np.concatenate([[0], np.cumsum(~np.isfinite(recording.signal).any(axis=0))])
+    seen = np.diff(missing[beats]) < HIDES_A_BEAT * recording.fs
+    return np.asarray(np.diff(beats)[seen] / recording.fs * 1000.0, dtype=np.float64)
 
 
 def _detect(signal: NDArray[np.float32], fs: float) -> NDArray[np.int64]:

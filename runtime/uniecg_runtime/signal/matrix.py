@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from uniecg_device.signals import Recording
 from uniecg_runtime.signal.amplitudes import AREAS, DURATIONS, NAMES, Amplitudes, amplitudes
+from uniecg_runtime.signal.beats import rr_intervals
 from uniecg_runtime.signal.measure import forgive_missed
 from uniecg_runtime.signal.waves import Waves, stretches
 
@@ -83,7 +84,7 @@ def survey(recording: Recording, waves: Waves) -> Survey:
     ends = {"pr": (0, 3), "p_duration": (0, 2), "qrs": (3, 5), "qt": (3, 8)}
     to_ms = 1000.0 / recording.fs
     intervals = {name: (beats[:, last] - beats[:, first]) * to_ms for name, (first, last) in ends.items()}
-    return Survey(forgive_missed(np.diff(waves.beats) * to_ms), intervals, tuple(heights))
+    return Survey(forgive_missed(rr_intervals(recording, waves.beats)), intervals, tuple(heights))
 
 
 def tabulate(pieces: Sequence[Survey], leads: tuple[str, ...], millivolts: bool) -> Matrix:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from uniecg_device.signals import Recording
 from uniecg_runtime.manifest import Prompt
 from uniecg_runtime.signal import findings as find
-from uniecg_runtime.signal.beats import detect_beats
+from uniecg_runtime.signal.beats import detect_beats, rr_intervals
 from uniecg_runtime.signal.delineate import WORK_HZ, Landmarks, MedianBeat, delineate, median_beat
 from uniecg_runtime.signal.window import band_pass, bridge_gaps
 
@@ -50,11 +50,11 @@ class Measurements:
 def measure(recording: Recording) -> Measurements:
     """Measure about 10 s of 1 to 12 leads; what cannot be measured is None, never an exception.
 
-    Rate: 60 / mean RR, one missed beat in a regular rhythm forgiven. PR is None where no P wave stands out of the
-    beats' own variation. Findings that need millivolts are left out where `units` is "standardised".
+    Rate: 60 / mean RR, gaps left out, one missed beat in a regular rhythm forgiven. PR is None where no P wave stands
+    out of the beats' own variation. Findings that need millivolts are left out where `units` is "standardised".
     """
     beats = detect_beats(recording)
-    intervals = forgive_missed(np.diff(beats) / recording.fs * 1000.0)
+    intervals = forgive_missed(rr_intervals(recording, beats))
     values = _rhythm(intervals)
     found: dict[str, tuple[str, ...]] = {}
     leads, signal = _filtered(recording)

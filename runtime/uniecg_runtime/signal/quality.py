@@ -60,9 +60,7 @@ class Quality:
             wrong = "; ".join(f"{lead}: {', '.join(reasons)}" for lead, reasons in self.leads.items())
             found.append(f"signal quality is not acceptable ({wrong or f'score {self.score:.2f}'})")
         if self.reversal is not None:
-            what = "every sign" if self.reversal.kind == "inverted" else f"the electrodes {self.reversal.kind}"
-            seems = "turned" if self.reversal.kind == "inverted" else "swapped"
-            found.append(f"{what} may be {seems} ({self.reversal.probability:.0%}): {self.reversal.why}")
+            found.append(self.reversal.warning)
         return tuple(found)
 
 

@@ -60,6 +60,12 @@ class Reversal:
     probability: float
     why: str
 
+    @property
+    def warning(self) -> str:
+        """What to tell a reader first."""
+        seems = "every sign may be turned" if self.kind == "inverted" else f"the electrodes {self.kind} may be swapped"
+        return f"{seems} ({self.probability:.0%}): {self.why}"
+
 
 @dataclass(frozen=True, eq=False)
 class UsualBeat:

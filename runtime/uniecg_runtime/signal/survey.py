@@ -22,7 +22,7 @@ WIDEST_MV = 50.0  # range of a lead, the most that wander and pacing leave plaus
 class Report:
     """Of a whole recording. first: its first piece, which says leads, rate and units. samples: its length.
 
-    quality: the mean score of the pieces; a lead's reasons are those that hold in half of them or more.
+    quality: the mean score of the pieces; a lead's reasons, and swapped electrodes, are those of half of them or more.
     """
 
     first: Recording
@@ -38,7 +38,8 @@ Read = Callable[[float, float], Recording]  # start and length in seconds; all N
 def measure_all(read: Read) -> Report:
     """Measure what `read` gives, piece after piece up to its end. Memory is that of a piece and of the result.
 
-    Raises InputError as `read` does, for leads that cannot be in millivolts, and where no piece has a valid sample.
+    Raises InputError as `read` does, for less than a second, for leads that cannot be in millivolts, and where no piece
+    has a valid sample.
     """
     held, parts, quality = [], [], []
     first: Recording | None = None
@@ -53,6 +54,8 @@ def measure_all(read: Read) -> Report:
         quality.append(assess(replace(piece, signal=piece.signal[:, own])))
         samples = offset + own.stop
     assert first is not None, "_pieces gives one at least, or raises"
+    if samples < first.fs:
+        raise InputError(f"expected a second of signal or more, found {samples / first.fs:.2g} s.")
     if not received:
         raise InputError("it holds no valid sample; every value is missing (NaN).")
     waves = _joined(held, first.leads)
@@ -118,4 +121,7 @@ def _overall(parts: list[Quality]) -> Quality:
         reasons = tuple(reason for reason, count in counts.items() if 2 * count >= len(parts))
         if reasons:
             leads[lead] = reasons
-    return Quality(score, score >= ACCEPTABLE, leads)
+    kinds = Counter(part.reversal.kind for part in parts if part.reversal is not None)
+    swapped = {kind for kind, count in kinds.items() if 2 * count >= len(parts)}
+    reversal = next((part.reversal for part in parts if part.reversal and part.reversal.kind in swapped), None)
+    return Quality(score, score >= ACCEPTABLE, leads, reversal=reversal)
