@@ -16,6 +16,7 @@ _UNITS: Final[dict[str, tuple[str, float]]] = {
     "be": ("/min", 1.0),
     "/": ("/min", 1.0),
     "pe": ("/min", 1.0),
+    "ti": ("/min", 1.0),
     "°": ("deg", 1.0),
     "de": ("deg", 1.0),
     "mv": ("mV", 1.0),
@@ -32,7 +33,7 @@ def read_amount(text: str, word: Word) -> tuple[float, float, str | None] | None
     unit = (match["unit"] or "").lower().strip()
     if unit == "%":
         return None
-    low = float(match["low"])
+    low = float(match["low"].replace(",", "."))
     high = float(match["high"]) if match["high"] else low
     dimension: str | None = None
     if unit:

@@ -81,6 +81,7 @@ _LEADED: Final = {"ST elevation", "ST depression", "normal ST", "T inversion", "
     "low voltage",
     "ST-T change",
 }
+_IF_DENIED: Final = {"abnormality": "normal ECG", "axis deviation": "normal axis"}  # said only by their absence
 _OF_LEADS: Final = ("elevated", "depressed", "inverted", "upright")
 _DIMENSION: Final = {"heart_rate": "/min", "axis": "deg"} | dict.fromkeys(
     ("pr", "qrs", "qt", "qtc", "qtcf", "rr"), "ms"
@@ -88,7 +89,7 @@ _DIMENSION: Final = {"heart_rate": "/min", "axis": "deg"} | dict.fromkeys(
 _PLAUSIBLE: Final = {"/min": (15.0, 400.0), "deg": (-360.0, 360.0), "ms": (20.0, 3000.0), "mV": (-5.0, 5.0)}
 _FILLERS: Final = re.compile(
     r"[\s:=(~,]*(?:(?:is|was|are|at|of|about|approximately|around|roughly|measures?|measured|measuring|estimated|calculated"
-    r"|the|to be|interval|duration|value|approx\.?|a)[\s:=(~,]+){0,6}",
+    r"|the|to be|interval|duration|value|deviation|approx\.?|a)[\s:=(~,]+){0,6}",
     re.IGNORECASE,
 )
 _NORM: Final = re.compile(
@@ -245,12 +246,17 @@ class _Clause:
         for adjective in self._of("adjective"):
             for name in self._qualified(names, adjective):
                 kind = JOINED.get((name.what, adjective.what))
-                if kind is None or (name.start, kind) in spoken:
+                if kind is None or (name.start, kind) in spoken or self._is_size(adjective):
                     continue
                 spoken.add((name.start, kind))
                 if kind == "P waves" and adjective.what == "normal" and self._negated(adjective):
                     continue
                 yield from self._statement(kind, name, adjective)
+
+    def _is_size(self, adjective: Word) -> bool:
+        """Of "88 ms wide" and "160 ms long"."""
+        before = [number for number in self._of("number") if number.end <= adjective.start]
+        return bool(before) and adjective.what in ("wide", "long") and not self._between(before[-1], adjective).strip()
 
     def _qualified(self, names: Sequence[Word], adjective: Word) -> list[Word]:
         """The quantities that the adjective is said of: those right behind it ("prolonged PR"), else those before."""
@@ -277,9 +283,10 @@ class _Clause:
 
     def _findings(self) -> Iterator[Statement]:
         for word in self._of("finding"):
-            if word.what == "abnormality":
+            if word.what in _IF_DENIED:
                 if self._negated(word) and not self._of("leads"):
-                    yield from (replace(s, kind="normal ECG", negated=False) for s in self._statement(word.what, word))
+                    kind = _IF_DENIED[word.what]
+                    yield from (replace(s, kind=kind, negated=False) for s in self._statement(word.what, word))
                 continue
             yield from self._statement(word.what, word)
             if word.what in ("sinus rhythm", "normal sinus rhythm"):
@@ -318,9 +325,9 @@ class _Clause:
             if size is not None:
                 low, high = size[0], size[1]
                 first, last = min(first, size[2].start), max(last, size[2].end)
-        denied = _DENIED.match(self.text, last, self.end)
+        denied = _DENIED.match(self.text, last, self.end) or _DENIED.match(self.text, key.end, self.end)
         negated = self._negated(key) or denied is not None
-        end = denied.end() if denied is not None else last
+        end = max(last, denied.end()) if denied is not None else last
         yield Statement(kind, first, end, low, high, leads, every, negated, self._hedged(key))
 
     def _leads_of(self, key: Word, end: int) -> Word | None:

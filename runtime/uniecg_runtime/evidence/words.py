@@ -40,7 +40,7 @@ FINDINGS: Final[dict[str, str]] = {
     "normal sinus rhythm": r"normal sinus rhythm|NSR",
     "sinus arrhythmia": r"sinus arr?h?ythmia",
     "sinus bradycardia": rf"sinus {_BRADY}|{_BRADY} sinus rhythm|slow sinus rhythm",
-    "sinus tachycardia": r"sinus tachy(?:cardia)?|(?:tachycardic|fast|rapid) sinus rhythm",
+    "sinus tachycardia": r"sinus tach(?:y(?:cardia)?)?|(?:tachycardic|fast|rapid) sinus rhythm",
     "sinus rhythm": r"sinus(?: node)? rhythm|rhythm is (?:of )?sinus(?: origin)?|sinus origin",
     "atrial fibrillation": r"atrial fib(?:rillation)?|a-?fib|(?-i:AF)|auricular fibrillation",
     "other rhythm": (
@@ -49,10 +49,13 @@ FINDINGS: Final[dict[str, str]] = {
         r"|wandering (?:atrial )?pacemaker"
     ),
     "pacing": r"(?:atrial |ventricular |dual[ -]chamber )*(?:paced(?: rhythm)?|pacing|pacemaker(?: rhythm| spikes?)?)",
-    "first-degree AV block": r"(?:first|1st|I)[ -]degree (?:AV|A-V|atrioventricular|heart)(?: conduction)?[ -]?block",
+    "first-degree AV block": (
+        r"(?:first|1st|I|1)(?:[ -]degree|°) (?:AV|A-V|atrioventricular|heart)(?: conduction)?[ -]?block"
+        r"|(?:AV|A-V|atrioventricular|heart)[ -]?block of (?:the )?first degree"
+    ),
     "higher AV block": (
         r"(?:second|third|2nd|3rd|high|complete)[ -](?:degree|grade)? ?(?:AV|A-V|atrioventricular|heart)"
-        r"(?: conduction)?[ -]?block|complete heart block|Mobitz|Wenckebach"
+        r"(?: conduction)?[ -]?block|[2-4]:1 (?:AV |A-V )?(?:block|conduction)|complete heart block|Mobitz|Wenckebach"
     ),
     "incomplete bundle branch block": rf"(?:incomplete|partial) (?:right |left )?{_BUNDLE}|i[RL]BBB|incomplete [RL]BBB",
     "right bundle branch block": rf"(?:complete )?right {_BUNDLE}|(?:complete |C)?RBBB",
@@ -91,6 +94,7 @@ FINDINGS: Final[dict[str, str]] = {
         r"|ST(?:,| or| and) T(?:,? or| and|,) Q[ -]wave (?:findings?|changes?|abnormalit\w+)"
         r"|repolari[sz]ation (?:abnormalit\w+|changes?)"
     ),
+    "axis deviation": r"(?<!left )(?<!right )(?<!leftward )(?<!rightward )(?<!extreme )axis deviation",
     "abnormality": r"(?:specific |significant |other |acute |obvious |clear )*abnormalit(?:y|ies)",
     "Q wave": (
         r"(?:(?:pathologic(?:al)?|significant|abnormal|deep|prominent|wide) )*"
@@ -109,16 +113,16 @@ NAMES: Final[dict[str, str]] = {
     "qt": rf"QT(?![a-z]){_SPAN}",
     "rr": rf"R-?R(?![a-z]){_SPAN}",
     "pr": rf"(?-i:P-?[RQ])(?![a-z]){_SPAN}",
-    "st": r"(?-i:ST)(?:[ -]segments?)?(?![a-z])",
+    "st": r"(?-i:ST)(?:[ -]segments?)?(?![a-z])|(?-i:J)[ -]points?",
     "t": r"(?-i:T)[ -]waves?|(?-i:T)(?= inver)",
-    "qrs": rf"QRS(?![a-z]){_SPAN}",
+    "qrs": rf"QRS(?![a-z]){_SPAN}|complex(?= tachycardia)",
     "p": r"(?-i:P)[ -]waves?",
     "intervals": r"intervals",
     "rhythm": r"rhythm",
 }
 ADJECTIVES: Final[dict[str, str]] = {
     "irregular": r"irregular(?:ly irregular|ly|ity)?|var(?:y|ies|ying|iable)",
-    "regular": r"regular(?:ly|ity)?",
+    "regular": r"regular(?:ly|ity)?|constant|equal|uniform",
     "normal": r"(?:within )?(?:the )?normal(?: limits| range)?(?! \d)|unremarkable|isoelectric",
     "borderline": r"borderline",
     "long": r"prolong(?:ed|ation)|lengthen(?:ed|ing)|long",
@@ -137,7 +141,7 @@ ADJECTIVES: Final[dict[str, str]] = {
     "shape": (
         r"flat(?:tened|tening)?|biphasic|peaked|hyperacute|tall|notched|abnormal(?:ities|ity)?|changes?|deviations?"
     ),
-    "present": r"present|visible|precede|preceding|seen|identifiable|discernible",
+    "present": r"present|visible|precedes?|preceding|before (?:each|every|all)(?: QRS(?: complex(?:es)?)?)?|seen|identifiable|discernible",
 }
 _TRIGGERS: Final[dict[str, str]] = {
     "unasserted": (
@@ -157,10 +161,10 @@ _TRIGGERS: Final[dict[str, str]] = {
     ),
     "stop": r"but|however|although|though|except|while|whereas|with(?! normal limits)|yet|which|because|since",
 }
-_NUMBER = r"[+-]?\d{1,4}(?:\.\d{1,3})?"
+_NUMBER = r"[+-]?(?:0,\d{2,3}|\d{1,4}(?:\.\d{1,3})?)"
 NUMBER: Final = re.compile(
     rf"(?P<low>{_NUMBER})(?:\s?(?:-|to|and)\s?(?P<high>\d{{1,4}}(?:\.\d{{1,3}})?))?\s?"
-    r"(?P<unit>ms\b|msec\b|milliseconds?\b|s\b|secs?\b|seconds?\b|bpm\b|(?:beats?)? ?(?:/|per) ?min(?:ute)?\b|°"
+    r"(?P<unit>ms\b|msec\b|milliseconds?\b|s\b|secs?\b|seconds?\b|bpm\b|(?:beats?|times)? ?(?:/|per) ?min(?:ute)?\b|°"
     r"|deg(?:rees?)?\b|mV\b|millivolts?\b|mm\b|millimet(?:er|re)s?\b|%)?",
     re.IGNORECASE,
 )
