@@ -70,6 +70,10 @@ def one(text: str) -> Statement:
         ("PR > 200 ms", "pr", 200, float("inf")),
         ("QRS duration less than 120 ms", "qrs", float("-inf"), 120),
         ("PR interval (normal 120-200 ms) is 160 ms", "pr", 160, 160),
+        ("PQ time 0,16 s", "pr", 160, 160),
+        ("The heart beats 72 times per minute", "heart_rate", 72, 72),
+        ("QRS is 88ms wide", "qrs", 88, 88),
+        ("An axis deviation of -45 degrees", "axis", -45, -45),
     ],
 )
 def test_a_number_is_read_with_its_quantity_and_unit(text: str, kind: str, low: float, high: float) -> None:
@@ -117,6 +121,14 @@ def test_what_states_nothing_of_this_ecg_is_no_claim(text: str) -> None:
         ("The ECG doesn't show ST depression", {"ST depression": True}),
         ("narrow rather than wide QRS", {"wide QRS": True}),
         ("Neither ST elevation nor ST depression", {"ST elevation": True, "ST depression": True}),
+        ("ST elevation is not present in V1", {"ST elevation": True}),
+        ("ST elevation in V1 is absent", {"ST elevation": True}),
+        ("No axis deviation", {"normal axis": False}),
+        ("1° AV block", {"first-degree AV block": False}),
+        ("AV block of the first degree", {"first-degree AV block": False}),
+        ("A P wave before every QRS, R-R intervals constant", {"P waves": False, "regular rhythm": False}),
+        ("Narrow-complex tachycardia", {"narrow QRS": False, "tachycardia": False}),
+        ("J point elevation in V2", {"ST elevation": False}),
     ],
 )
 def test_denials_reach_as_far_as_the_sentence_means(text: str, kinds: dict[str, bool]) -> None:

@@ -94,7 +94,10 @@ FINDINGS: Final[dict[str, str]] = {
         r"|ST(?:,| or| and) T(?:,? or| and|,) Q[ -]wave (?:findings?|changes?|abnormalit\w+)"
         r"|repolari[sz]ation (?:abnormalit\w+|changes?)"
     ),
-    "axis deviation": r"(?<!left )(?<!right )(?<!leftward )(?<!rightward )(?<!extreme )axis deviation",
+    "axis deviation": (
+        r"(?<!left )(?<!right )(?<!leftward )(?<!rightward )(?<!extreme )axis deviation"
+        r"(?! (?:of|to|is|at|by)\b| ?[(:])"
+    ),
     "abnormality": r"(?:specific |significant |other |acute |obvious |clear )*abnormalit(?:y|ies)",
     "Q wave": (
         r"(?:(?:pathologic(?:al)?|significant|abnormal|deep|prominent|wide) )*"
@@ -141,7 +144,10 @@ ADJECTIVES: Final[dict[str, str]] = {
     "shape": (
         r"flat(?:tened|tening)?|biphasic|peaked|hyperacute|tall|notched|abnormal(?:ities|ity)?|changes?|deviations?"
     ),
-    "present": r"present|visible|precedes?|preceding|before (?:each|every|all)(?: QRS(?: complex(?:es)?)?)?|seen|identifiable|discernible",
+    "present": (
+        r"present|visible|precedes?|preceding|before (?:each|every|all)(?: QRS(?: complex(?:es)?)?)?|seen|identifiable"
+        r"|discernible"
+    ),
 }
 _TRIGGERS: Final[dict[str, str]] = {
     "unasserted": (
