@@ -44,6 +44,7 @@ JOINED: Final[dict[tuple[str, str], str]] = {
     ("heart_rate", "irregular"): "irregular rhythm",
     ("rhythm", "regular"): "regular rhythm",
     ("rhythm", "irregular"): "irregular rhythm",
+    ("rhythm", "sinus"): "sinus rhythm",
     ("rr", "regular"): "regular rhythm",
     ("rr", "irregular"): "irregular rhythm",
     ("pr", "long"): "long PR",
@@ -88,7 +89,7 @@ _DIMENSION: Final = {"heart_rate": "/min", "axis": "deg"} | dict.fromkeys(
 )
 _PLAUSIBLE: Final = {"/min": (15.0, 400.0), "deg": (-360.0, 360.0), "ms": (20.0, 3000.0), "mV": (-5.0, 5.0)}
 _FILLERS: Final = re.compile(
-    r"[\s:=(~,]*(?:(?:is|was|are|at|of|about|approximately|around|roughly|measures?|measured|measuring|estimated|calculated"
+    r"(?:\s?\((?:ms|msec|s|sec|bpm|/min|beats/min|deg|degrees|°)\))?[\s:=(~,]*(?:(?:is|was|are|at|of|about|approximately|around|roughly|measures?|measured|measuring|estimated|calculated"
     r"|the|to be|interval|duration|value|deviation|approx\.?|a)[\s:=(~,]+){0,6}",
     re.IGNORECASE,
 )

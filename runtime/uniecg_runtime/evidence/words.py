@@ -32,6 +32,7 @@ _PLAIN: Final = str.maketrans(
 
 _SPAN: Final = r"(?:[ -](?:intervals?|durations?|complex(?:es)?|width|time))?"
 _BRADY: Final = "brady(?:cardia|cardic)?"
+_AV_BLOCK: Final = r"(?:(?:AV|A-V|atrioventricular(?: \(AV\))?|heart)(?: conduction)?[ -]?block|AVB)"
 _BUNDLE: Final = r"bundle[ -]branch[ -]block"
 _RECORD: Final = r"(?:12-lead )?(?:resting )?(?:ECG|EKG|electrocardiogram|tracing)"
 
@@ -50,12 +51,12 @@ FINDINGS: Final[dict[str, str]] = {
     ),
     "pacing": r"(?:atrial |ventricular |dual[ -]chamber )*(?:paced(?: rhythm)?|pacing|pacemaker(?: rhythm| spikes?)?)",
     "first-degree AV block": (
-        r"(?:first|1st|I|1)(?:[ -]degree|°) (?:AV|A-V|atrioventricular|heart)(?: conduction)?[ -]?block"
-        r"|(?:AV|A-V|atrioventricular|heart)[ -]?block of (?:the )?first degree"
+        rf"(?:first|1st|I|1)(?:[ -]degree|°) {_AV_BLOCK}|{_AV_BLOCK} of (?:the )?first degree"
+        rf"|{_AV_BLOCK},? (?:(?:grade|degree|type) )?(?:I|1)(?![\w:])"
     ),
     "higher AV block": (
-        r"(?:second|third|2nd|3rd|high|complete)[ -](?:degree|grade)? ?(?:AV|A-V|atrioventricular|heart)"
-        r"(?: conduction)?[ -]?block|[2-4]:1 (?:AV |A-V )?(?:block|conduction)|complete heart block|Mobitz|Wenckebach"
+        rf"(?:second|third|2nd|3rd|high|complete)[ -](?:degree|grade)? ?{_AV_BLOCK}"
+        r"|[2-4]:1 (?:AV |A-V )?(?:block|conduction)|Mobitz|Wenckebach"
     ),
     "incomplete bundle branch block": rf"(?:incomplete|partial) (?:right |left )?{_BUNDLE}|i[RL]BBB|incomplete [RL]BBB",
     "right bundle branch block": rf"(?:complete )?right {_BUNDLE}|(?:complete |C)?RBBB",
@@ -128,6 +129,7 @@ ADJECTIVES: Final[dict[str, str]] = {
     "regular": r"regular(?:ly|ity)?|constant|equal|uniform",
     "normal": r"(?:within )?(?:the )?normal(?: limits| range)?(?! \d)|unremarkable|isoelectric",
     "borderline": r"borderline",
+    "sinus": r"sinus",
     "long": r"prolong(?:ed|ation)|lengthen(?:ed|ing)|long",
     "short": r"short(?:ened|ening)?",
     "wide": r"wide(?:ned|ning)?|broad(?:ened)?",
@@ -156,8 +158,8 @@ _TRIGGERS: Final[dict[str, str]] = {
         r"|if|would|typically|usually|previous(?:ly)?"
     ),
     "not": (
-        r"no longer|no(?!,| \d)|not|(?:is|are|was|were|do|does|did)n't|without|absence of|absent|lack(?:s|ing)?(?: of)?"
-        r"|free of|negative for|neither|nor|never|rather than|instead of|rul(?:es|ed|ing) out"
+        r"no longer|no(?!,| \d+(?:[\s.,;:]|$))|not|(?:is|are|was|were|do|does|did)n't|without|absence of|absent"
+        r"|lack(?:s|ing)?(?: of)?|free of|negative for|neither|nor|never|rather than|instead of|rul(?:es|ed|ing) out"
         r"|exclud(?:es|ed|ing)|nothing"
     ),
     "hedge": (
