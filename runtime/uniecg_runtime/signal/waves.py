@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniecg_device.signals import Recording
-from uniecg_runtime.signal.beats import detect_beats
 from uniecg_runtime.signal.bounds import AFTER, BEFORE, Rows
 from uniecg_runtime.signal.edges import Edges, edges_of
+from uniecg_runtime.signal.heartbeats import find_heartbeats
 from uniecg_runtime.signal.kinds import Kind, Rhythm, kinds_of, rhythm_of
 from uniecg_runtime.signal.spikes import without_spikes
 from uniecg_runtime.signal.window import band_pass, bridge_gaps
@@ -60,7 +60,7 @@ def find_waves(recording: Recording) -> Waves:
     The waves of a beat are looked for on the shape of all beats like it within a minute. Empty where there is no beat,
     no signal or less than a second of it.
     """
-    beats = detect_beats(recording)
+    beats, placed = find_heartbeats(recording)
     marks = np.full((len(recording.leads), beats.size, 9), -1, dtype=np.int64)
     kinds = np.zeros(beats.size, dtype=np.int64)
     for part, first, chosen in stretches(recording, beats):
@@ -74,7 +74,7 @@ def find_waves(recording: Recording) -> Waves:
             inside = (seen >= chosen.start) & (seen < chosen.stop)
             marks[rows, chosen] = found[:, inside]
             kinds[chosen] = kind[inside]
-    return Waves(beats, dict(zip(recording.leads, marks, strict=True)), kinds)
+    return Waves(placed, dict(zip(recording.leads, marks, strict=True)), kinds)
 
 
 def stretches(recording: Recording, beats: NDArray[np.int64]) -> Iterator[tuple[Recording, int, slice]]:
