@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from uniecg_runtime.signal.bounds import BEFORE, Rows, foot, running_mean
-from uniecg_runtime.signal.kinds import Kind, Rhythm
+from uniecg_runtime.signal.kinds import Kind, Rhythm, is_paced
 
 REACH, REACH_IRREGULAR = 170, 125  # samples before the QRS within which a P may begin
 LEAST_ROOM = 20  # samples between T and QRS under which nothing can be told
@@ -31,7 +31,8 @@ def p_wave(kind: Kind, scale: Rows, rhythm: Rhythm, onset: int, t_end: int | Non
 
     scale: (leads,), the size of each lead's QRS. onset, t_end: of the kind's QRS and T.
     A P wave is wider than a spike and comes before every beat alike. Where the rhythm is irregular it must also stand
-    out of what lies between T and P otherwise, which in atrial fibrillation is more of the same.
+    out of what lies between T and P otherwise, which in atrial fibrillation is more of the same. Before a paced QRS
+    none is marked, as readers do (all four records with a pacemaker of LUDB's shared half), for it does not conduct.
     """
     last = onset - 8
     previous_t = 0.0 if t_end is None else t_end - rhythm.rr
@@ -39,7 +40,7 @@ def p_wave(kind: Kind, scale: Rows, rhythm: Rhythm, onset: int, t_end: int | Non
     if last - first < 2 * LEAST_ROOM:
         first = max(2, last - 3 * LEAST_ROOM)
     beats = kind.beats / scale[:, None, None]
-    if last - first < LEAST_ROOM or beats.shape[1] < 2:
+    if last - first < LEAST_ROOM or beats.shape[1] < 2 or is_paced(kind, rhythm):
         return None
     shape = running_mean(kind.shape, 7) / scale[:, None]
     least = np.maximum(kind.error[:, first:last].mean(axis=1) / scale, LEAST_ERROR)[:, None]

@@ -6,6 +6,7 @@ slope or deviation blended with that of all leads, so that a lead in which a wav
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,9 @@ class Edges:
     p: NDArray[np.int64] | None
     qrs: NDArray[np.int64]
     t: NDArray[np.int64] | None
+
+
+FindEdges = Callable[[Kind, Rhythm], Edges | None]  # as `edges_of`
 
 
 def edges_of(kind: Kind, rhythm: Rhythm) -> Edges | None:

@@ -13,6 +13,7 @@ CORE = slice(-50, 70)  # samples about the QRS by which beats are told apart
 SAME = 0.85  # correlation of the QRS from which two beats are of one kind
 REACH = 15  # samples a beat may be shifted to fit its kind's shape
 IRREGULAR = 0.12  # standard deviation of RR over RR
+SPIKE_REACH = 60  # samples before a QRS within which the spike that set it off lies
 FEW = 5  # beats under which the mean is a better guess than the median
 
 
@@ -36,20 +37,28 @@ class Kind:
 @dataclass(frozen=True, eq=False)
 class Rhythm:
     """beats: of all kinds. rr: their median interval in samples. smooth: (leads, samples), the signal averaged over
-    14 ms."""
+    14 ms. spikes: a pacemaker's."""
 
     beats: NDArray[np.int64]
     rr: float
     irregular: bool
     smooth: Rows
+    spikes: NDArray[np.int64]
 
 
-def rhythm_of(signal: NDArray[np.float32], beats: NDArray[np.int64]) -> Rhythm:
-    """How `beats` follow each other in (leads, samples) at 500 Hz."""
+def rhythm_of(signal: NDArray[np.float32], beats: NDArray[np.int64], spikes: NDArray[np.int64]) -> Rhythm:
+    """How `beats` follow each other, and `spikes` come before them, in (leads, samples) at 500 Hz."""
     intervals = np.diff(beats).astype(np.float64)
     rr = float(np.median(intervals)) if intervals.size else float(AFTER)
     irregular = intervals.size > 0 and float(intervals.std()) > IRREGULAR * float(intervals.mean())
-    return Rhythm(beats, rr, irregular, running_mean(signal.astype(np.float64), 7))
+    return Rhythm(beats, rr, irregular, running_mean(signal.astype(np.float64), 7), spikes)
+
+
+def is_paced(kind: Kind, rhythm: Rhythm) -> bool:
+    """Whether a spike comes shortly before the QRS of half the kind's beats or more: a ventricle that is paced."""
+    after = np.searchsorted(rhythm.spikes, kind.centres - SPIKE_REACH)
+    held = np.append(rhythm.spikes, np.iinfo(np.int64).max)[after] <= kind.centres
+    return bool(2 * held.sum() >= held.size)
 
 
 def kinds_of(signal: NDArray[np.float32], beats: NDArray[np.int64]) -> list[Kind]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+Signal = NDArray[np.float32]
+
 LEAST_HZ = 200.0  # under it a spike is one sample, and so may be the rise of a QRS
 BEFORE_S = 0.012  # the quiet that comes before a spike
 STEEPER = 8.0  # times the steepest step in it
@@ -13,12 +15,12 @@ LENGTH_S = 0.016  # bridged from a spike on
 LEAST_SHARE = 0.08  # of the lead's range that the step must span
 
 
-def without_spikes(signal: NDArray[np.float32], fs: float) -> NDArray[np.float32]:
-    """(leads, samples) without NaN, straight lines in the place of spikes: steps of one sample, over several leads
-    together, out of the quiet and soon back. The same array where there are none, or under LEAST_HZ."""
-    back, length, quiet = round(BACK_S * fs), round(LENGTH_S * fs), round(BEFORE_S * fs)
+def find_spikes(signal: Signal, fs: float) -> NDArray[np.int64]:
+    """The last sample before each spike of (leads, samples) without NaN: a step of one sample, over several leads
+    together, out of the quiet and soon back. Samples next to each other may be of one spike. None under LEAST_HZ."""
+    back, quiet = round(BACK_S * fs), round(BEFORE_S * fs)
     if fs < LEAST_HZ or signal.shape[1] < quiet + back + 3:
-        return signal
+        return np.empty(0, dtype=np.int64)
     low, high = np.percentile(signal[:, :: max(1, round(fs / 100))], (1, 99), axis=1)
     size = np.maximum(np.maximum(high - low, signal.std(axis=1)), 1e-9)[:, None]
     steps = np.diff(signal, axis=1) / size
@@ -28,11 +30,20 @@ def without_spikes(signal: NDArray[np.float32], fs: float) -> NDArray[np.float32
     found = found[found + 1 + back < signal.shape[1]]
     returned = -(signal[:, found + 1 + back] - signal[:, found + 1]) / size
     there = steps[:, found]
-    found = found[(returned * there).sum(axis=0) > BACK_SHARE * (there**2).sum(axis=0)]
-    if not found.size:
+    return np.asarray(found[(returned * there).sum(axis=0) > BACK_SHARE * (there**2).sum(axis=0)], dtype=np.int64)
+
+
+def without_spikes(signal: Signal, fs: float, spikes: NDArray[np.int64] | None = None) -> Signal:
+    """(leads, samples) without NaN, straight lines in the place of spikes; the same array where there are none.
+
+    spikes: of `find_spikes`, found here where they are not given.
+    """
+    spikes = find_spikes(signal, fs) if spikes is None else spikes
+    if not spikes.size:
         return signal
+    length = round(LENGTH_S * fs)
     cleaned = signal.copy()
-    for place in found.tolist():
+    for place in spikes.tolist():
         last = min(place + 1 + length, signal.shape[1] - 1)
         line = np.linspace(0.0, 1.0, last - place + 1)
         cleaned[:, place : last + 1] = signal[:, [place]] * (1 - line) + signal[:, [last]] * line

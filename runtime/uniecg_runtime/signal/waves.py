@@ -1,8 +1,8 @@
 """P, QRS and T of every beat on every lead: onset, peak and end, in samples of the recording.
 
 Beats of one kind are laid over each other, and the waves are found on the shape that they share, where they stand out
-of the noise (`edges`, `atria`). Each beat then takes its kind's waves, its own P and T moved to where they fit best.
-No wave is marked where none stands out.
+of the noise: by rules (`edges`, `atria`), or as a network reads it (`delineator`). Each beat then takes its kind's
+waves, its own P and T moved to where they fit best. No wave is marked where none stands out.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from uniecg_device.signals import Recording
 from uniecg_runtime.signal.bounds import AFTER, BEFORE, Rows
-from uniecg_runtime.signal.edges import Edges, edges_of
+from uniecg_runtime.signal.edges import Edges, FindEdges, edges_of
 from uniecg_runtime.signal.heartbeats import find_heartbeats
 from uniecg_runtime.signal.kinds import Kind, Rhythm, kinds_of, rhythm_of
-from uniecg_runtime.signal.spikes import without_spikes
+from uniecg_runtime.signal.spikes import find_spikes, without_spikes
 from uniecg_runtime.signal.window import band_pass, bridge_gaps
 
 WORK_HZ = 500.0
@@ -54,21 +54,22 @@ class Waves:
         return np.asarray(np.where(2 * held >= len(every), low + (high - low) // 2, -1))
 
 
-def find_waves(recording: Recording) -> Waves:
+def find_waves(recording: Recording, find_edges: FindEdges = edges_of) -> Waves:
     """Delineate 1 to 12 leads of any length at 50 Hz or more, in any units; memory beyond the result is bounded.
 
-    The waves of a beat are looked for on the shape of all beats like it within a minute. Empty where there is no beat,
-    no signal or less than a second of it.
+    The waves of a beat are looked for on the shape of all beats like it within a minute, by `find_edges`: the rules, or
+    a `Delineator`. Empty where there is no beat, no signal or less than a second of it.
     """
     beats, placed = find_heartbeats(recording)
     marks = np.full((len(recording.leads), beats.size, 9), -1, dtype=np.int64)
     kinds = np.zeros(beats.size, dtype=np.int64)
     for part, first, chosen in stretches(recording, beats):
-        rows, signal = usable(part)
+        rows, signal, spikes = usable(part)
         if rows:
             seen = np.flatnonzero((beats >= first) & (beats < first + part.signal.shape[1]))
             ratio = WORK_HZ / recording.fs
-            found, kind = delineate(signal, np.rint((beats[seen] - first) * ratio).astype(np.int64))
+            places = np.rint((beats[seen] - first) * ratio).astype(np.int64)
+            found, kind = delineate(signal, places, spikes, find_edges)
             found = np.where(found >= 0, np.rint(found / ratio).astype(np.int64) + first, -1)
             found[found >= recording.signal.shape[1]] = -1
             inside = (seen >= chosen.start) & (seen < chosen.stop)
@@ -90,22 +91,24 @@ def stretches(recording: Recording, beats: NDArray[np.int64]) -> Iterator[tuple[
             yield Recording(signal, recording.fs, recording.leads, units=recording.units), first, own
 
 
-def delineate(signal: NDArray[np.float32], beats: NDArray[np.int64]) -> tuple[Marks, NDArray[np.int64]]:
+def delineate(
+    signal: NDArray[np.float32], beats: NDArray[np.int64], spikes: NDArray[np.int64], find_edges: FindEdges = edges_of
+) -> tuple[Marks, NDArray[np.int64]]:
     """Waves (leads, beats, 9) and kinds (beats,) of (leads, samples) at WORK_HZ, high-passed."""
     marks = np.full((len(signal), beats.size, 9), -1, dtype=np.int64)
     number = np.zeros(beats.size, dtype=np.int64)
-    rhythm = rhythm_of(signal, beats)
+    rhythm = rhythm_of(signal, beats, spikes)
     for order, kind in enumerate(kinds_of(signal, beats)):
         number[kind.members] = order
-        edges = edges_of(kind, rhythm)
+        edges = find_edges(kind, rhythm)
         if edges is not None:
             marks[:, kind.members] = _placed(kind, edges, rhythm)
     marks[(marks < 0) | (marks >= signal.shape[1])] = -1
     return marks, number
 
 
-def usable(recording: Recording) -> tuple[list[int], NDArray[np.float32]]:
-    """The rows that hold a signal, and those at WORK_HZ, band-passed, gaps bridged."""
+def usable(recording: Recording) -> tuple[list[int], NDArray[np.float32], NDArray[np.int64]]:
+    """The rows that hold a signal, those at WORK_HZ, band-passed, gaps bridged, and where pacing spikes were."""
     rows, signal = [], []
     for index, row in enumerate(recording.signal):
         present = np.isfinite(row)
@@ -113,8 +116,11 @@ def usable(recording: Recording) -> tuple[list[int], NDArray[np.float32]]:
             rows.append(index)
             signal.append(bridge_gaps(row)[0])
     if not rows or recording.duration < 1.0:
-        return [], np.empty((0, 0), dtype=np.float32)
-    return rows, band_pass(without_spikes(np.stack(signal), recording.fs), recording.fs, WORK_HZ, *BAND_HZ)
+        return [], np.empty((0, 0), dtype=np.float32), np.empty(0, dtype=np.int64)
+    raw = np.stack(signal)
+    spikes = find_spikes(raw, recording.fs)
+    clean = band_pass(without_spikes(raw, recording.fs, spikes), recording.fs, WORK_HZ, *BAND_HZ)
+    return rows, clean, np.rint(spikes * (WORK_HZ / recording.fs)).astype(np.int64)
 
 
 def _placed(kind: Kind, edges: Edges, rhythm: Rhythm) -> Marks:
