@@ -67,6 +67,7 @@ def export_checkpoint(
     labels: Path | None = None,
     tower: Path | None = None,
     generator: Path | None = None,
+    delineator: Path | None = None,
     with_image: bool = False,
     target: str = "cpu",
     precisions: Sequence[str] = (),
@@ -80,19 +81,20 @@ def export_checkpoint(
 ) -> Exported:
     """Export `checkpoint` to the bundle folder `out`; a bundle that is already there is replaced.
 
-    family: of `checkpoint.FAMILIES`, where the checkpoint does not name its own. labels, tower, generator, with_image:
-    see `checkpoint.read_checkpoint`. target: of `targets.TARGETS`; each role gets the best of the target's precisions
-    that pass every gate. precisions: `[ROLE=]PRECISION` instead of the target's; what its gates refuse is then refused.
-    recordings, truth, most: see `trial_set.read_trial_set`. texts: a file of texts of the domain, one a line, whose
-    importance matrix the language model's k-quants are then made with. sweep: try every precision of every role.
-    overrides: `gate=reason` for gates that may say no. shown: is told what is being tried.
+    family: of `checkpoint.FAMILIES`, where the checkpoint does not name its own. labels, tower, generator, delineator,
+    with_image: see `checkpoint.read_checkpoint`. target: of `targets.TARGETS`; each role gets the best of the target's
+    precisions that pass every gate. precisions: `[ROLE=]PRECISION` instead of the target's; what its gates refuse is
+    then refused. recordings, truth, most: see `trial_set.read_trial_set`. texts: a file of texts of the domain, one a
+    line, whose importance matrix the language model's k-quants are then made with. sweep: try every precision of every
+    role. overrides: `gate=reason` for gates that may say no. shown: is told what is being tried.
     Everything is written beside `out`, measured, opened and replayed through the runtime, and only then moved there.
     Raises InputError for a checkpoint or option that cannot be used, GateError where an artifact is too far from the
     checkpoint or loses more than its gates allow; `out` is then as it was.
     """
     goal, accepted = find_target(target), read_overrides(overrides)
     domain = None if texts is None else Texts(texts.name, read_texts(texts))
-    read = read_checkpoint(checkpoint, family, labels, tower=tower, generator=generator, with_image=with_image)
+    aside = {"tower": tower, "generator": generator, "delineator": delineator}
+    read = read_checkpoint(checkpoint, family, labels, **aside, with_image=with_image)
     wanted = read_precisions(tuple(precisions), read.roles)
     names: dict[Role, Sequence[str]] = {
         role: (wanted[role],) if role in wanted else goal.candidates(role, read.parameters.get(role, 0))

@@ -24,6 +24,7 @@ FAMILIES = {
     "ecg_r1": "ecg_r1",
     "uniecg": "uniecg",
     "language_model": "language_model",
+    "delineator": "delineator",
 }
 WITH_IMAGE = ("gem", "uniecg")  # families that may look at a picture of the recording beside it
 # What a checkpoint may have in a place of its own, and which families do.
@@ -37,13 +38,15 @@ def read_checkpoint(
     *,
     tower: Path | None = None,
     generator: Path | None = None,
+    delineator: Path | None = None,
     with_image: bool = False,
 ) -> Exportable:
     """Open the checkpoint at `path`, a file or a folder as its family publishes it.
 
     family: of `FAMILIES`; may be left out where a config.json beside the weights names it. labels: what a classifier's
     outputs mean, see `read_labels`. tower: the file of an ECG tower that is not in the checkpoint itself. generator:
-    the folder of the model that draws, where the checkpoint only conditions it. with_image: the images' tower too.
+    the folder of the model that draws, where the checkpoint only conditions it. delineator: the folder of one to go
+    beside a checkpoint of any other family. with_image: the images' tower too.
     Raises InputError for anything that is missing, damaged, or not of that family, listing the tensors that are missing
     or unexpected.
     """
@@ -64,7 +67,23 @@ def read_checkpoint(
     if with_image and family not in WITH_IMAGE:
         raise InputError(f"expected no --with-image, for a {family} checkpoint looks at no images here; drop it.")
     read: Exportable = module.read(path, **aside, **({"with_image": True} if with_image else {}))
+    if delineator is not None:
+        read = _beside(read, read_checkpoint(delineator, "delineator"))
     return read if labels is None else replace(read, classification=read_labels(labels, read))
+
+
+def _beside(read: Exportable, delineator: Exportable) -> Exportable:
+    """Both as one. Raises InputError where the first has a delineator of its own."""
+    if "delineator" in read.roles:
+        raise InputError(f"expected no --delineator, for a {read.family} checkpoint is one itself; drop it.")
+    return replace(
+        read,
+        files=(*read.files, *delineator.files),
+        sources=(*read.sources, *delineator.sources),
+        parameters=read.parameters | delineator.parameters,
+        trained_on=(*read.trained_on, *(f"{name} (delineator)" for name in delineator.trained_on)),
+        figures=(*read.figures, *delineator.figures),
+    )
 
 
 def read_labels(path: Path, read: Exportable) -> Classification:

@@ -18,6 +18,7 @@ LIMITS = {
     "top1": 0.05,
     "states": 0.02,
     "heart_rate": 1.0,  # beats per minute
+    "edges": 0.5,  # ms; a sample is 2 ms
     "frechet": 1.0,  # no further from the reference than another seed is
     "size": 1.0,
     "speed": 1.05,  # a twentieth is what two runs of the same file differ by on a busy machine

@@ -1,4 +1,4 @@
-"""What a graph is given at work: windows and pictures of recordings, or what passes through the generator."""
+"""What a graph is given at work: windows, pictures and beats of recordings, or what passes through the generator."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from uniecg_export.role_metrics import Reference, draw_request, pictures
+from uniecg_export.role_metrics import Reference, delineated, draw_request, pictures
 from uniecg_runtime.manifest import Role, need
 from uniecg_runtime.sampler import Denoiser
+from uniecg_runtime.signal.delineator import Delineator
+from uniecg_runtime.signal.waves import find_waves
 from uniecg_runtime.signal.window import prepare_window
 
 MOST = 48  # sets of inputs
@@ -42,7 +44,15 @@ def role_inputs(reference: Reference, role: Role) -> list[Inputs]:
     if role == "image_encoder":
         return [{"image": image} for image in pictures(assistant, reference.tried.calibration[:MOST_PICTURES])]
     ear = _Overheard(assistant.graph(role))
+    if role == "delineator":
+        for recording in delineated(reference.tried.calibration):
+            find_waves(recording, Delineator(ear))
+        return _spread(ear.heard)
     for k in range(REQUESTS):
         draw_request(lambda r: ear if r == role else assistant.graph(r), reference, k, seed=k + 1000)
-    spread = np.linspace(0, len(ear.heard) - 1, min(MOST, len(ear.heard))).round().astype(int)
-    return [ear.heard[i] for i in spread]
+    return _spread(ear.heard)
+
+
+def _spread(heard: list[Inputs]) -> list[Inputs]:
+    """At most `MOST` of them, from the first to the last."""
+    return [heard[i] for i in np.linspace(0, len(heard) - 1, min(MOST, len(heard))).round().astype(int)]

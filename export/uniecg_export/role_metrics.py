@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from uniecg_device.signals import LEADS, Recording, Sex
 from uniecg_export.training.encoder import auroc
+from uniecg_export.training.simulated import simulated_record
 from uniecg_export.trial_set import TrialSet
 from uniecg_runtime import drawing
 from uniecg_runtime.assistant import Assistant
@@ -23,7 +24,9 @@ from uniecg_runtime.drawing import Scalars
 from uniecg_runtime.formats.picture import prepare_picture
 from uniecg_runtime.manifest import Generation, Role, need
 from uniecg_runtime.sampler import Denoiser
+from uniecg_runtime.signal.delineator import Delineator
 from uniecg_runtime.signal.measure import measure
+from uniecg_runtime.signal.waves import Waves, find_waves
 from uniecg_runtime.signal.window import prepare_window
 from uniecg_runtime.stopwatch import Stopwatch
 
@@ -37,6 +40,7 @@ DRAWINGS = 24
 MISSED_BPM = 60.0  # what a drawing without a measurable rate counts as
 FEW = 2  # recordings of each kind that a label needs for an AUROC
 BANDS = ((0.5, 4.0), (4.0, 8.0), (8.0, 15.0), (15.0, 25.0), (25.0, 40.0))  # Hz
+SIMULATED = 8  # recordings for a delineator where there are none
 QUESTIONS = (  # for a language model that takes no recording
     "What does an ECG measure?",
     "Which leads look at the inferior wall, and which artery supplies it?",
@@ -75,6 +79,11 @@ class Reference:
         graph = self.assistant.graph("image_encoder")
         images = pictures(self.assistant, self.tried.measuring[:PICTURES])
         return [(image, graph.run(image=image)[0]) for image in images]
+
+    @cached_property
+    def waves(self) -> list[Waves]:
+        """What the delineator finds in each recording."""
+        return _waves(self.assistant, self.tried)
 
     @cached_property
     def probabilities(self) -> list[dict[str, float]]:
@@ -118,6 +127,29 @@ def image_encoder_costs(reference: Reference, trial: Assistant) -> list[Cost]:
     lost = [_distance(tokens, graph.run(image=image)[0]) for image, tokens in reference.pictured]
     what = f"tokens: 1 - cosine, mean of {len(lost)} pictures of recordings"
     return [Cost("image_encoder.cosine", what, float(np.mean(lost)))]
+
+
+def delineator_costs(reference: Reference, trial: Assistant) -> list[Cost]:
+    """How far the edges of waves move."""
+    recordings = delineated(reference.tried.measuring)
+    apart = [
+        np.abs(a.leads[lead] - b.leads[lead])[a.leads[lead] >= 0] * (1000.0 / recording.fs)
+        for recording, a, b in zip(recordings, reference.waves, _waves(trial, reference.tried), strict=True)
+        for lead in a.leads
+    ]
+    moved = np.concatenate(apart)
+    what = f"mean distance of {moved.size} edges in {len(reference.waves)} recordings, ms"
+    return [Cost("delineator.edges", what, float(moved.mean()) if moved.size else float("nan"))]
+
+
+def delineated(recordings: Sequence[Recording]) -> Sequence[Recording]:
+    """What a delineator is tried on: the recordings; simulated ones for a bundle of nothing that takes recordings."""
+    return recordings or [simulated_record(seed)[0] for seed in range(SIMULATED)]
+
+
+def _waves(assistant: Assistant, tried: TrialSet) -> list[Waves]:
+    reader = Delineator(assistant.graph("delineator"))
+    return [find_waves(recording, reader) for recording in delineated(tried.measuring)]
 
 
 def pictures(assistant: Assistant, recordings: Sequence[Recording]) -> list[NDArray[np.float32]]:

@@ -12,6 +12,7 @@ from uniecg_export.gguf_writer import Precision
 from uniecg_export.graph_precision import GRAPH_PRECISIONS
 from uniecg_runtime.manifest import Role
 
+SMALL_GRAPHS: tuple[Role, ...] = ("condition", "denoiser", "decoder", "delineator")
 SMALL = 1_000_000_000  # parameters below which a language model is better left at eight bits
 GGUF_PRECISIONS: tuple[str, ...] = get_args(Precision)
 
@@ -20,15 +21,15 @@ GGUF_PRECISIONS: tuple[str, ...] = get_args(Precision)
 class Target:
     """A kind of machine. machine: `platform.machine()` of it where its CPU does the work; None for a GPU.
 
-    Each tuple is tried from the left, see `trials.Bench.choose` for which is shipped. A generator is small
-    and works on few samples at its deepest levels, so eight bits gain nothing there. large: of language models with a
-    billion parameters or more.
+    Each tuple is tried from the left, see `trials.Bench.choose` for which is shipped. small_graphs: of a generator, and
+    of a delineator: they work on few samples at their deepest levels, so eight bits gain nothing there. large: of
+    language models with a billion parameters or more.
     """
 
     name: str
     machine: str | None
     encoder: tuple[str, ...]
-    generator: tuple[str, ...]
+    small_graphs: tuple[str, ...]
     small: tuple[str, ...]
     large: tuple[str, ...]
     note: str
@@ -42,19 +43,19 @@ class Target:
         """Precisions to try for a role whose model has so many parameters."""
         if role == "language_model":
             return self.small if parameters < SMALL else self.large
-        return self.generator if role in ("condition", "denoiser", "decoder") else self.encoder
+        return self.small_graphs if role in SMALL_GRAPHS else self.encoder
 
 
 _ON_CPU = {
     "encoder": ("int8_dynamic", "float16_weights"),
-    "generator": ("float16_weights",),
+    "small_graphs": ("float16_weights",),
     "small": ("q8_0", "f16"),
     "large": ("q4_k_m", "q5_k_m", "q6_k", "q8_0"),
 }
 # A plan is built from the graph on the device itself, where TensorRT computes in the graph's own precision.
 _ON_GPU = {
     "encoder": ("float16", "float16_weights"),
-    "generator": ("float16", "float16_weights"),
+    "small_graphs": ("float16", "float16_weights"),
     "small": ("q8_0", "f16"),
     "large": ("q4_k_m", "q5_k_m", "q6_k", "q8_0"),
 }

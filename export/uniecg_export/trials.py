@@ -13,6 +13,7 @@ from uniecg_export.gates import GateError, gate, refused, share
 from uniecg_export.role_metrics import (
     Cost,
     Reference,
+    delineator_costs,
     encoder_costs,
     generator_costs,
     image_encoder_costs,
@@ -91,6 +92,8 @@ class Bench:
             return image_encoder_costs(self.reference, assistant)
         if role == "language_model":
             return language_model_costs(self.reference, assistant)
+        if role == "delineator":
+            return delineator_costs(self.reference, assistant)
         return generator_costs(role, self.reference, assistant)
 
     def try_precision(self, role: Role, precision: str, make: Make, *, memory: bool = False) -> Trial:

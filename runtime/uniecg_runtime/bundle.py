@@ -18,6 +18,7 @@ from uniecg_device.errors import BundleError
 from uniecg_device.signals import INDEPENDENT_LEADS, LEADS
 from uniecg_runtime import manifest as schema
 from uniecg_runtime.manifest import Artifact, Generation, Manifest, Preprocessing, Prompt, Role
+from uniecg_runtime.signal.bounds import AFTER, BEFORE
 from uniecg_runtime.signing import SIGNATURE, PublicKey, read_signature, required_key
 
 BUILT_IN: Final = "uniecg-nano"
@@ -191,6 +192,8 @@ def _check_fields(manifest: Manifest) -> None:
         _check_picture(manifest, graphs)
     if manifest.generation is not None:
         _check_generation(manifest.generation, graphs)
+    if "delineator" in graphs:
+        _check_delineator(graphs["delineator"])
 
 
 def _check_prompt(prompt: Prompt) -> None:
@@ -279,6 +282,13 @@ def _check_generation(generation: Generation, graphs: dict[Role, Artifact]) -> N
     _check_graph(graphs["decoder"], 1, latent=latent)
     drawn, count = graphs["decoder"].outputs[0].shape, len(generation.leads)
     _expect(len(drawn) == 3 and drawn[:2] == (1, count), f"leads (1, {count}, samples)", f"{drawn}")
+
+
+def _check_delineator(delineator: Artifact) -> None:
+    leads = len(LEADS)
+    _check_graph(delineator, 1, shape=(1, leads, BEFORE + AFTER), present=(1, leads), rr=(1, 1))
+    (edges,) = delineator.outputs
+    _expect(edges.shape == (1, leads, 9), f"edges (1, {leads}, 9) of the delineator", f"{edges.name} {edges.shape}")
 
 
 def _check_graph(artifact: Artifact, outputs: int | None, /, **inputs: tuple[int, ...]) -> None:

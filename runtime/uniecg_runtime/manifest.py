@@ -17,7 +17,7 @@ from uniecg_device.errors import BundleError
 SCHEMA_VERSION = 3
 
 T = TypeVar("T")
-Role = Literal["encoder", "image_encoder", "language_model", "condition", "denoiser", "decoder"]
+Role = Literal["encoder", "image_encoder", "language_model", "condition", "denoiser", "decoder", "delineator"]
 Positive = Annotated[float, Meta(gt=0)]
 Count = Annotated[int, Meta(ge=1)]
 Sha256 = Annotated[str, Meta(pattern="^[0-9a-f]{64}$")]

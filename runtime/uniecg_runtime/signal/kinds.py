@@ -21,13 +21,15 @@ FEW = 5  # beats under which the mean is a better guess than the median
 class Kind:
     """members: indices of its beats. centres: where each one's QRS lies, aligned, in samples.
 
-    beats: (leads, members, BEFORE + AFTER), on one level before the QRS; where two lie within the signal, those alone.
+    whole: (members,), of which beats the shape is made: where two lie within the signal, those alone.
+    beats: (leads, those, BEFORE + AFTER), on one level before the QRS.
     shape: (leads, BEFORE + AFTER), the usual beat with the QRS at BEFORE. error: (leads, BEFORE + AFTER), its
     standard error. noise: (leads,), the standard deviation of single beats about it before the QRS.
     """
 
     members: NDArray[np.int64]
     centres: NDArray[np.int64]
+    whole: NDArray[np.bool_]
     beats: Rows
     shape: Rows
     error: Rows
@@ -94,15 +96,21 @@ def _groups(padded: NDArray[np.float32], beats: NDArray[np.int64]) -> list[NDArr
 def _kind(padded: NDArray[np.float32], beats: NDArray[np.int64], members: NDArray[np.int64], count: int) -> Kind:
     centres = beats[members] + _shifts(padded, beats[members])
     whole = (centres >= BEFORE) & (centres + AFTER <= count)
-    usable = centres[whole] if whole.sum() > 1 else centres
+    whole |= whole.sum() < 2
+    usable = centres[whole]
     rows = padded[:, usable[:, None] + REACH + np.arange(BEFORE + AFTER)].astype(np.float64)
     rows -= np.median(rows[:, :, BEFORE - 60 : BEFORE - 30], axis=2, keepdims=True)
-    shape = np.median(rows, axis=1) if usable.size >= FEW else rows.mean(axis=1)
+    shape = usual_shape(rows)
     spread = np.sqrt(((rows - shape[:, None]) ** 2).mean(axis=1))
     if usable.size >= FEW:
         spread = 1.4826 * np.median(np.abs(rows - shape[:, None]), axis=1)
     noise = np.sqrt((spread[:, BEFORE - 150 : BEFORE - 20] ** 2).mean(axis=1))
-    return Kind(members, centres, rows, shape, 1.25 * spread / np.sqrt(usable.size), noise)
+    return Kind(members, centres, whole, rows, shape, 1.25 * spread / np.sqrt(usable.size), noise)
+
+
+def usual_shape(beats: Rows) -> Rows:
+    """(leads, samples) of (leads, beats, samples)."""
+    return np.asarray(np.median(beats, axis=1) if beats.shape[1] >= FEW else beats.mean(axis=1))
 
 
 def _shifts(padded: NDArray[np.float32], beats: NDArray[np.int64]) -> NDArray[np.int64]:

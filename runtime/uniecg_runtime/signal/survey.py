@@ -10,6 +10,7 @@ import numpy as np
 
 from uniecg_device.errors import InputError
 from uniecg_device.signals import Recording
+from uniecg_runtime.signal.edges import FindEdges, edges_of
 from uniecg_runtime.signal.matrix import Matrix, survey, tabulate
 from uniecg_runtime.signal.quality import ACCEPTABLE, Quality, assess
 from uniecg_runtime.signal.waves import Waves, find_waves
@@ -35,11 +36,11 @@ class Report:
 Read = Callable[[float, float], Recording]  # start and length in seconds; all NaN where nothing was received
 
 
-def measure_all(read: Read) -> Report:
+def measure_all(read: Read, find_edges: FindEdges = edges_of) -> Report:
     """Measure what `read` gives, piece after piece up to its end. Memory is that of a piece and of the result.
 
-    Raises InputError as `read` does, for less than a second, for leads that cannot be in millivolts, and where no piece
-    has a valid sample.
+    find_edges: as for `find_waves`. Raises InputError as `read` does, for less than a second, for leads that cannot be
+    in millivolts, and where no piece has a valid sample.
     """
     held, parts, quality = [], [], []
     first: Recording | None = None
@@ -48,7 +49,7 @@ def measure_all(read: Read) -> Report:
         first = first or replace(piece, signal=piece.signal[:, : round(10 * piece.fs)])
         received = received or bool(np.isfinite(piece.signal).any())
         _check_millivolts(piece)
-        waves = _between(find_waves(piece), own)
+        waves = _between(find_waves(piece, find_edges), own)
         parts.append(survey(piece, waves))
         held.append(_moved(waves, offset))
         quality.append(assess(replace(piece, signal=piece.signal[:, own])))
