@@ -240,6 +240,8 @@ def test_a_manifest_that_is_no_json_object_is_refused(folder: Path, data: bytes)
         (lambda m: artifact(m, "encoder")["outputs"][0].update(shape=[1, -1, 256]), "smaller tensors"),
         (lambda m: artifact(m, "encoder")["outputs"][0].update(shape=[]), "smaller tensors"),
         (lambda m: artifact(m, "condition").update(outputs=[]), "one output"),
+        (lambda m: artifact(m, "delineator")["inputs"][0].update(shape=[1, 12, 500]), "inputs"),
+        (lambda m: artifact(m, "delineator")["outputs"][0].update(shape=[1, 12, 3]), "edges"),
         (lambda m: m.update(artifacts=[a for a in m["artifacts"] if a["role"] != "denoiser"]), "denoiser"),
     ],
 )

@@ -13,6 +13,7 @@ import pytest
 
 from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.signals import LEADS
+from uniecg_runtime.bundle import Bundle
 from uniecg_runtime.formats.write import write_csv, write_wfdb
 from uniecg_runtime.results import DISCLAIMER
 
@@ -59,6 +60,16 @@ def test_json_is_one_object_per_record_and_a_bad_one_does_not_stop_the_others(re
         assert all(len(lead[wave]) == len(made["beats"]) for wave in ("p", "qrs", "t"))
     qrs = np.array(made["waves"]["II"]["qrs"])
     assert (np.abs(qrs[1:-1, 1] - made["beats"][1:-1]) < 25).all()
+
+
+def test_it_says_what_found_the_waves_and_a_bundle_that_cannot_is_refused(record: Path, bundle: Bundle) -> None:
+    manifest = bundle.manifest
+    learned, ruled = (json.loads(measure(record, "--json", *more).stdout) for more in ((), ("--rules",)))
+    assert learned["waves_by"] == f"{manifest.name} {manifest.version}" and ruled["waves_by"] == "rules"
+    assert learned["beats"] == ruled["beats"] and learned["waves"] != ruled["waves"]
+    assert "waves by rules" in measure(record, "--rules").stdout
+    result = measure(record, "--bundle", record.parent)
+    assert result.returncode == 1 and "manifest.json" in result.stderr and "Traceback" not in result.stderr
 
 
 def test_annotations_are_what_json_says(record: Path, tmp_path: Path) -> None:

@@ -11,8 +11,35 @@ from hypothesis import strategies as st
 
 from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.signals import LEADS, Recording
+from uniecg_runtime.backends.graphs import open_graph
+from uniecg_runtime.bundle import BUILT_IN, Bundle
+from uniecg_runtime.signal.delineator import Delineator
+from uniecg_runtime.signal.edges import FindEdges, edges_of
 from uniecg_runtime.signal.spikes import without_spikes
 from uniecg_runtime.signal.waves import Waves, find_waves
+
+
+@pytest.fixture(scope="module")
+def learned() -> Delineator:
+    """The built-in bundle's."""
+    return Delineator(open_graph(Bundle.open(BUILT_IN, verify=False), "delineator"))
+
+
+@pytest.fixture(params=["rules", "learned"])
+def find_edges(request: pytest.FixtureRequest) -> FindEdges:
+    found: FindEdges = edges_of if request.param == "rules" else request.getfixturevalue("learned")
+    return found
+
+
+class Saying:
+    """A graph that says the same of every beat, and remembers what it was given."""
+
+    def __init__(self, *edges: float) -> None:
+        self.edges, self.given = np.array(edges, np.float32), list[dict[str, Any]]()
+
+    def run(self, **inputs: Any) -> tuple[Any, ...]:
+        self.given.append(inputs)
+        return (np.tile(self.edges, (1, 12, 1)),)
 
 
 def drawn(seconds: float = 10.0, fs: float = 500.0, **told: Any) -> Recording:
@@ -27,18 +54,17 @@ def interval(waves: Waves, first: int, last: int, fs: float) -> float:
 
 
 @pytest.mark.parametrize("fs", [100.0, 360.0, 500.0, 2000.0])
-def test_waves_lie_where_they_were_drawn_at_any_rate(fs: float) -> None:
-    waves = find_waves(drawn(fs=fs, heart_rate=66, pr=170, qrs=95, qt=400))
+def test_waves_lie_where_they_were_drawn_at_any_rate(fs: float, find_edges: FindEdges) -> None:
+    waves = find_waves(drawn(fs=fs, heart_rate=66, pr=170, qrs=95, qt=400), find_edges)
     assert interval(waves, 0, 3, fs) == pytest.approx(170, abs=24)
     assert interval(waves, 3, 5, fs) == pytest.approx(95, abs=20)
     assert interval(waves, 3, 8, fs) == pytest.approx(400, abs=30)
 
 
 @pytest.mark.parametrize("rate", [30, 45, 120, 180, 250])
-def test_each_beat_has_its_waves_in_order_at_any_heart_rate(rate: int) -> None:
-    waves = find_waves(
-        drawn(heart_rate=rate, qt=max(150.0, min(400.0, 0.6 * 60_000 / rate)), pr=140 if rate < 150 else 100)
-    )
+def test_each_beat_has_its_waves_in_order_at_any_heart_rate(rate: int, find_edges: FindEdges) -> None:
+    qt, pr = max(150.0, min(400.0, 0.6 * 60_000 / rate)), 140 if rate < 150 else 100
+    waves = find_waves(drawn(heart_rate=rate, qt=qt, pr=pr), find_edges)
     assert abs(waves.beats.size - rate / 6) <= 2
     for marks in waves.leads.values():
         assert (marks[1:-1, 3:6] >= 0).all()
@@ -75,10 +101,10 @@ def test_a_long_recording_gives_in_the_middle_what_its_part_gives() -> None:
     assert np.abs(apart).max() <= 8
 
 
-def test_one_lead_is_enough_and_a_dead_one_beside_it_has_no_waves() -> None:
+def test_one_lead_is_enough_and_a_dead_one_beside_it_has_no_waves(find_edges: FindEdges) -> None:
     recording = drawn(heart_rate=80)
     signal = np.stack([recording.signal[1], np.zeros_like(recording.signal[1])])
-    waves = find_waves(Recording(signal, 500.0, ("II", "V1")))
+    waves = find_waves(Recording(signal, 500.0, ("II", "V1")), find_edges)
     assert (waves.leads["II"][1:-1, 3:6] >= 0).all()
     assert (waves.leads["V1"] == -1).all()
     assert (waves.common[1:-1, 3] == waves.leads["II"][1:-1, 3]).all()
@@ -116,6 +142,39 @@ def test_pacing_spikes_do_not_move_the_qrs_onset_and_are_no_p_waves(fs: float) -
     assert np.abs(apart).max() <= 12
     assert without_spikes(bare.signal, fs) is bare.signal
     assert without_spikes(paced.signal, fs) is not paced.signal
+
+
+def test_a_paced_ventricle_has_no_p_waves_and_others_keep_theirs() -> None:
+    bare = drawn(heart_rate=70, pr=160)
+    common = find_waves(bare).common
+    onsets = common[common[:, 0] >= 0, 3]
+    decay = 1.5 * np.exp(-np.arange(6) / 1.5)
+    for share, marked in ((1, 0), (3, len(onsets))):  # before every beat, before one in three
+        paced = Recording(bare.signal.copy(), 500.0, LEADS)
+        for onset in onsets[::share]:
+            paced.signal[:, onset - 20 : onset - 14] += decay
+        assert abs((find_waves(paced).common[:, 1] >= 0).sum() - marked) <= 1
+
+
+def test_a_delineator_is_told_the_beat_and_its_marks_are_put_in_order_on_every_beat() -> None:
+    recording = drawn(heart_rate=75)
+    part = Recording(recording.signal[[1, 6, 7]], 500.0, ("II", "V1", "V2"))
+    graph = Saying(110, 130.4, 150, 240, 185, 200.6, 330, 380, 230)
+    waves = find_waves(part, Delineator(graph))
+    inner = waves.leads["V1"][1:-1]
+    assert (inner[:, 4] - inner[:, 3] == 16).all() and (inner[:, 5] - inner[:, 4] == 39).all()
+    assert (inner[:, 1] - inner[:, 0] == 20).all()
+    assert (inner[:, 6] == inner[:, 7] - 90).all() and (np.diff(inner, axis=1) >= 0).all()
+    (given,) = graph.given
+    assert given["shape"].shape == (1, 12, 550) and given["present"].tolist() == [[1.0] * 3 + [0.0] * 9]
+    assert given["rr"][0, 0] == pytest.approx(0.8, abs=0.02)
+    assert (given["shape"][0, 3:] == 0).all() and abs(int(np.abs(given["shape"][0, 0]).argmax()) - 200) < 20
+
+
+def test_where_the_rules_see_no_p_wave_a_delineator_marks_none() -> None:
+    fibrillation = simulate(ParametricEcg(heart_rate=90, rhythm="atrial fibrillation"), 10.0, 500.0, 1)
+    waves = find_waves(fibrillation, Delineator(Saying(110, 130, 150, 185, 200, 240, 330, 380, 430)))
+    assert (waves.common[:, :3] < 0).all() and (waves.common[1:-1, 3:] >= 0).all()
 
 
 def test_two_seconds_are_enough_for_all_waves_and_one_for_the_qrs() -> None:

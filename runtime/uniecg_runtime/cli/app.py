@@ -119,15 +119,19 @@ def measure(
     annotations: Annotated[
         Path | None, typer.Option("--annotations", metavar="DIR", help="Write the beats and waves as WFDB annotations.")
     ] = None,
+    bundle: BundleOption = BUILT_IN,
+    rules: Annotated[bool, typer.Option("--rules", help="Find the waves by rules, without any bundle.")] = False,
     fs: FsOption = None,
     units: UnitsOption = None,
     leads: LeadsOption = None,
+    key: KeyOption = None,
     json: JsonOption = False,
 ) -> None:
     """Measure recordings: rate, intervals, axes, and the waves of each lead."""
     from uniecg_runtime.cli import measure as command
 
-    raise typer.Exit(command.run(records, Told(fs, units, leads), annotations, as_json=json))
+    how = command.Measuring(Told(fs, units, leads), None if rules else Opening(bundle, key), annotations)
+    raise typer.Exit(command.run(records, how, as_json=json))
 
 
 @app.command()
@@ -354,6 +358,7 @@ def export(
     labels: Annotated[Path | None, typer.Option("--labels", help="What a classifier gives: one label a line.")] = None,
     tower: Annotated[Path | None, typer.Option("--tower", help="File of an ECG tower that is not in it.")] = None,
     generator: Annotated[Path | None, typer.Option("--generator", help="Folder of what draws for it.")] = None,
+    delineator: Annotated[Path | None, typer.Option("--delineator", help="Folder of one to put beside it.")] = None,
     with_image: Annotated[
         bool, typer.Option("--with-image", help="The images' tower too: a picture of the ECG is shown beside it.")
     ] = False,
@@ -386,6 +391,7 @@ def export(
         labels=labels,
         tower=tower,
         generator=generator,
+        delineator=delineator,
         with_image=with_image,
         target=target,
         precisions=precision or (),

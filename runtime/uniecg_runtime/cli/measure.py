@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +11,10 @@ from uniecg_runtime.cli.output import clean, complain, quality_line, say, say_js
 from uniecg_runtime.results import DISCLAIMER
 
 if TYPE_CHECKING:
+    from uniecg_device.signals import Recording
+    from uniecg_runtime.cli.opening import Opening
     from uniecg_runtime.cli.records import Told
+    from uniecg_runtime.signal.edges import FindEdges
     from uniecg_runtime.signal.matrix import Measured
     from uniecg_runtime.signal.survey import Report
 
@@ -50,17 +53,49 @@ COLUMNS = {
 DOUBTFUL = 0.5  # quality under which a value is marked
 
 
-def run(records: list[Path], told: Told, annotations: Path | None, *, as_json: bool) -> int:
-    """Measure each record; a bad one is reported and the others go on. Returns the exit code."""
+@dataclass(frozen=True)
+class Measuring:
+    """How records are read and measured. opening: of the bundle whose delineator finds the waves; None: rules do.
+
+    annotations: a folder to write the waves to.
+    """
+
+    told: Told
+    opening: Opening | None
+    annotations: Path | None
+
+    def find_edges(self) -> tuple[FindEdges, str]:
+        """What finds the waves, and what it is called. Raises BundleError for a bundle without a delineator."""
+        from uniecg_runtime.signal.delineator import Delineator
+        from uniecg_runtime.signal.edges import edges_of
+
+        if self.opening is None:
+            return edges_of, "rules"
+        from uniecg_runtime.backends.graphs import open_graph
+
+        bundle = self.opening.open()
+        manifest = bundle.manifest
+        return Delineator(open_graph(bundle, "delineator")), f"{manifest.name} {manifest.version}"
+
+
+def run(records: list[Path], how: Measuring, *, as_json: bool) -> int:
+    """Measure each record; a bad one is reported and the others go on. Returns the exit code.
+
+    Raises InputError without the folder for annotations, BundleError for a bundle that has no delineator.
+    """
+    annotations = how.annotations
     if annotations is not None and not annotations.is_dir():
         raise InputError(f"expected a folder for --annotations, found none at {annotations}; make it first.")
     failed = False
     names: set[str] = set()
+    find_edges, finder = how.find_edges()
     for record in records:
         try:
             if annotations is not None:
                 _check_place(record, annotations, names)
-            _one(record, told, annotations, as_json=as_json)
+            found = _measure(record, how.told, find_edges)
+            files = [] if annotations is None else _annotate(found, annotations, record)
+            _tell(record, found, finder, files, as_json=as_json)
         except InputError as error:
             failed = True
             complain(f"{record}: {error}")
@@ -76,16 +111,27 @@ def _check_place(record: Path, folder: Path, names: set[str]) -> None:
     names.add(record.stem)
 
 
-def _one(record: Path, told: Told, annotations: Path | None, *, as_json: bool) -> None:
-    from uniecg_runtime.formats.annotations import write_annotations
+def _measure(record: Path, told: Told, find_edges: FindEdges) -> Report:
     from uniecg_runtime.signal.survey import measure_all
 
-    found = measure_all(lambda start, seconds: told.read(record, start=start, seconds=seconds, allow_empty=True))
-    files = [] if annotations is None else write_annotations(found.waves, annotations, record.stem)
+    def read(start: float, seconds: float) -> Recording:
+        return told.read(record, start=start, seconds=seconds, allow_empty=True)
+
+    return measure_all(read, find_edges)
+
+
+def _annotate(found: Report, folder: Path, record: Path) -> list[Path]:
+    from uniecg_runtime.formats.annotations import write_annotations
+
+    return write_annotations(found.waves, folder, record.stem)
+
+
+def _tell(record: Path, found: Report, finder: str, files: list[Path], *, as_json: bool) -> None:
     if as_json:
-        say_json({"record": str(record), **_as_json(found), "files": [str(path) for path in files]})
+        told = {"record": str(record), **_as_json(found), "waves_by": finder, "files": [str(path) for path in files]}
+        say_json(told)
         return
-    _show(record, found)
+    _show(record, found, finder)
     if files:
         say(f"  wrote {files[0]} and {len(files) - 1} leads beside it")
     say(f"  {DISCLAIMER}")
@@ -113,7 +159,7 @@ def _as_json(found: Report) -> dict[str, Any]:
     }
 
 
-def _show(record: Path, found: Report) -> None:
+def _show(record: Path, found: Report, finder: str) -> None:
     """The matrix as people read it: what is measured of the whole, then a row per lead."""
     from rich.console import Console
     from rich.table import Table
@@ -121,7 +167,7 @@ def _show(record: Path, found: Report) -> None:
     first, matrix = found.first, found.matrix
     marked = ", SYNTHETIC" if first.synthetic else ""
     say(f"{record}: {_count(len(first.leads), 'lead')}, {first.fs:g} Hz, {found.samples / first.fs:.1f} s{marked}")
-    say(f"  {_count(len(found.waves.beats), 'beat')}, {quality_line(found.quality)}")
+    say(f"  {_count(len(found.waves.beats), 'beat')}, waves by {finder}, {quality_line(found.quality)}")
     if found.quality.reversal is not None:
         say(f"  WARNING: {found.quality.reversal.warning}; read with care.")
     whole = Table(box=None, show_header=False, pad_edge=True)
