@@ -23,8 +23,12 @@ from numpy.typing import NDArray
 
 from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.signals import LEADS, Recording
+from uniecg_runtime.backends.graphs import open_graph
+from uniecg_runtime.bundle import BUILT_IN, Bundle
 from uniecg_runtime.evidence import Facts, check, gather
 from uniecg_runtime.formats.read import read_recording
+from uniecg_runtime.signal.delineator import Delineator
+from uniecg_runtime.signal.edges import FindEdges, edges_of
 from uniecg_runtime.signal.measure import measure
 from uniecg_runtime.signal.quality import assess
 
@@ -123,11 +127,16 @@ def main() -> None:
     parser.add_argument("--records", type=int, default=None, help="so many of LUDB's, all by default")
     parser.add_argument("--simulated", type=int, default=60)
     parser.add_argument("--texts", type=int, default=100, help="fold 9 records for the model to write about")
+    parser.add_argument("--rules", action="store_true", help="waves by rules instead of the bundle's delineator")
     parser.add_argument("--wrong", action="store_true", help="show each statement that was judged wrongly")
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     told: dict[str, Counts] = {}
-    for name, cases in (("LUDB", annotated(options.records)), ("simulated", simulated(options.simulated))):
+    find_edges = edges_of if options.rules else Delineator(open_graph(Bundle.open(BUILT_IN), "delineator"))
+    if not options.rules:
+        print("with the delineator of the built-in bundle, which was trained on these LUDB records; without: --rules")
+    parts = {"LUDB": annotated(options.records, find_edges), "simulated": simulated(options.simulated, find_edges)}
+    for name, cases in parts.items():
         told[name] = judge_all(name, cases, show=options.wrong)
     print("\nall statements")
     report(told["LUDB"] + told["simulated"])
@@ -299,16 +308,16 @@ def joined(leads: Sequence[str]) -> str:
 # LUDB: what its annotators marked
 
 
-def annotated(count: int | None) -> Iterator[tuple[str, Facts, Truth]]:
+def annotated(count: int | None, find_edges: FindEdges) -> Iterator[tuple[str, Facts, Truth]]:
     """LUDB's records, 12 leads of 10 s, with the truth by their marks."""
     folder = DATA / "ludb" / "data"
     for path in sorted(folder.glob("*.hea"), key=lambda path: int(path.stem))[:count]:
         recording = read_recording(path)
-        yield path.stem, _facts(recording), ludb_truth(path, recording)
+        yield path.stem, _facts(recording, find_edges), ludb_truth(path, recording)
 
 
-def _facts(recording: Recording) -> Facts:
-    return gather(recording, measure(recording), assess(recording))
+def _facts(recording: Recording, find_edges: FindEdges) -> Facts:
+    return gather(recording, measure(recording), assess(recording), find_edges)
 
 
 Marks = list[tuple[str, int, int, int]]  # kind (p, N, t), onset, peak, end in samples
@@ -449,14 +458,15 @@ def _lvh(beats: dict[str, tuple[float, float]]) -> bool | None:
 # Simulated ECGs: what they were told to be
 
 
-def simulated(count: int) -> Iterator[tuple[str, Facts, Truth]]:
+def simulated(count: int, find_edges: FindEdges) -> Iterator[tuple[str, Facts, Truth]]:
     """ECGs with drawn parameters, which are the truth."""
     rng = np.random.default_rng(2009)
     for number in range(count):
         parameters = _parameters(rng, number)
         recording = simulate(parameters, seconds=10, fs=500, seed=number)
         clean = simulate(replace(parameters, muscle=0.0, baseline=0.0), seconds=10, fs=500, seed=number)
-        yield recording.name, _facts(recording), replace(_told(parameters), lvh=_lvh(_extremes(clean)))
+        truth = replace(_told(parameters), lvh=_lvh(_extremes(clean)))
+        yield recording.name, _facts(recording, find_edges), truth
 
 
 def _extremes(clean: Recording) -> dict[str, tuple[float, float]]:
@@ -508,9 +518,8 @@ def own_texts(count: int) -> Counts:
     """Verdicts on the built-in bundle's texts about records of fold 9, by kind."""
     from quality import fold_nine
     from uniecg_runtime.assistant import Assistant
-    from uniecg_runtime.bundle import Bundle
 
-    assistant = Assistant(Bundle.open("uniecg-nano"))
+    assistant = Assistant(Bundle.open(BUILT_IN))
     counts: Counts = Counter()
     records = contradicted = 0
     for recording, _ in islice((pair for pair in fold_nine() if pair[0].units == "mV"), count):

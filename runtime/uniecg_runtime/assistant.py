@@ -23,6 +23,8 @@ from uniecg_runtime.machine import usable_cpus
 from uniecg_runtime.manifest import Generation, Role, need
 from uniecg_runtime.reading import Asked, Seen
 from uniecg_runtime.results import DISCLAIMER, Generated, Interpretation, Reply
+from uniecg_runtime.signal.delineator import Delineator
+from uniecg_runtime.signal.edges import edges_of
 from uniecg_runtime.signal.measure import measure, prompt_text
 from uniecg_runtime.signal.quality import Quality, assess
 from uniecg_runtime.signal.window import prepare_window
@@ -93,7 +95,7 @@ class Assistant:
             with watch.lap("quality"):
                 quality = assess(seen.window.recording)
             with watch.lap("claims"):
-                claims = check(text, gather(seen.window.recording, seen.measured, quality)) if text else ()
+                claims = check(text, self._facts(seen, quality)) if text else ()
             ran = self._ran(*self.looking, *(("language_model",) if dialogue is not None else ()))
             return Interpretation(
                 record=recording.name,
@@ -228,8 +230,13 @@ class Assistant:
 
     @property
     def looking(self) -> tuple[Role, ...]:
-        """The roles that look at a recording: the encoder, and an image encoder where there is one."""
-        return ("encoder",) if self.bundle.manifest.picture is None else ("encoder", "image_encoder")
+        """The roles that look at a recording: the encoder, an image encoder where there is one, and a delineator where
+        there is one and a text to be checked."""
+        manifest = self.bundle.manifest
+        held = {artifact.role for artifact in manifest.artifacts}
+        pictures: tuple[Role, ...] = () if manifest.picture is None else ("image_encoder",)
+        checks: tuple[Role, ...] = ("delineator",) if manifest.prompt is not None and "delineator" in held else ()
+        return ("encoder", *pictures, *checks)
 
     def look(self, recording: Recording, start: float, watch: Stopwatch, *, pictured: bool = True) -> Seen:
         """The window at `start` seconds as the encoders write it. pictured: let an image encoder look too.
@@ -252,6 +259,11 @@ class Assistant:
         with watch.lap("picture"):
             image = prepare_picture(window.recording, manifest.picture)
             return replace(seen, pictured=self.graph("image_encoder").run(image=image)[0][0])
+
+    def _facts(self, seen: Seen, quality: Quality) -> Facts:
+        """What a text about a recording is held against."""
+        find_edges = Delineator(self.graph("delineator")) if "delineator" in self.looking else edges_of
+        return gather(seen.window.recording, seen.measured, quality, find_edges)
 
     def _classified(self, encoded: dict[str, NDArray[np.float32]]) -> dict[str, float]:
         """P(label) by the encoder's own classifier; empty where it has none."""
@@ -400,8 +412,7 @@ class Conversation:
         if self._seen is None or not text:
             return ()
         if self._facts is None:
-            recording = self._seen.window.recording
-            self._facts = gather(recording, self._seen.measured, assess(recording))
+            self._facts = self._assistant._facts(self._seen, assess(self._seen.window.recording))
         return check(text, self._facts)
 
     def _turn(self, text: str) -> NDArray[np.float32]:

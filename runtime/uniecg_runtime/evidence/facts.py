@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from uniecg_device.signals import Recording, Sex
 from uniecg_runtime.signal.beats import rr_intervals
 from uniecg_runtime.signal.delineate import WORK_HZ, Landmarks, delineate, median_beat
+from uniecg_runtime.signal.edges import FindEdges, edges_of
 from uniecg_runtime.signal.matrix import measure_matrix
 from uniecg_runtime.signal.measure import BAND_HZ, Measurements, forgive_missed
 from uniecg_runtime.signal.quality import Quality
@@ -70,12 +71,15 @@ class Facts:
     age: float | None = None
 
 
-def gather(recording: Recording, measured: Measurements, quality: Quality) -> Facts:
+def gather(recording: Recording, measured: Measurements, quality: Quality, find_edges: FindEdges = edges_of) -> Facts:
     """The facts of about 10 s of 1 to 12 leads: rate, axis and findings as measured, quality as assessed, intervals by
-    the finer delineation of `measure_matrix`, which errs less than `measure`, and the leads' levels."""
+    the finer delineation of `measure_matrix`, which errs less than `measure`, and the leads' levels.
+
+    find_edges: as for `find_waves`.
+    """
     intervals = rr_intervals(recording, measured.beats)
     values = {name: value.value for name, value in measured.values.items()}
-    matrix = measure_matrix(recording, find_waves(recording))
+    matrix = measure_matrix(recording, find_waves(recording, find_edges))
     values |= {name: matrix.values[name].value for name in FINER}
     leads = _leads(recording, measured, forgive_missed(intervals))
     reasons = "; ".join(f"{lead}: {', '.join(why)}" for lead, why in quality.leads.items() if why)
