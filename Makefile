@@ -50,13 +50,14 @@ bench-signal: .venv-test/.installed
 	$(TEST_BIN)/python -m pip install --quiet --disable-pip-version-check ".[peers]"
 	$(TEST_BIN)/python benchmarks/signal_beats.py --peers
 	$(TEST_BIN)/python benchmarks/signal_waves.py
+	$(TEST_BIN)/python benchmarks/signal_waves.py --who rules
 	$(TEST_BIN)/python benchmarks/signal_waves.py --who neurokit2
 	$(TEST_BIN)/python benchmarks/signal_quality.py
 	$(TEST_BIN)/python benchmarks/claim_checking.py --texts 100
 
 train: .venv-test/.installed
 	$(TEST_BIN)/python -m uniecg_export.training --data $(UNIECG_DATA) --out $(CHECKPOINT)
-	$(TEST_BIN)/uniecg export $(CHECKPOINT) --out $(CHECKPOINT).bundle
+	$(TEST_BIN)/uniecg export $(CHECKPOINT) --delineator checkpoints/delineator --out $(CHECKPOINT).bundle
 
 clean:
 	rm -rf .venv .venv-test build dist demo-output
