@@ -49,8 +49,9 @@ def main() -> None:
 
 
 def tell_cross_validation(bundle: Bundle) -> None:
-    """Print what the bundle's delineator was found to do on records that it was not trained on."""
-    print("The table below is of a network on the records that it was trained on. On others, by cross-validation:")
+    """Print, of a delineator trained on LUDB, what it was found to do on records that it was not trained on."""
+    if any("LUDB" in name for name in bundle.manifest.provenance.trained_on):
+        print("The table below is of a network on records that it was trained on. On others, by cross-validation:")
     for figure in bundle.manifest.figures:
         if "LUDB" in figure.split:
             print(f"  {figure.name}: {figure.value:g} ({figure.split}, n {figure.n})")
