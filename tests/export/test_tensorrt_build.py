@@ -33,7 +33,7 @@ from uniecg_runtime.engines import (
 from uniecg_runtime.manifest import Role
 
 SMS = (86, 89, 121)  # an RTX 30, an RTX 40, a DGX Spark
-GRAPHS: tuple[Role, ...] = ("encoder", "condition", "denoiser", "decoder")
+GRAPHS: tuple[Role, ...] = ("encoder", "condition", "denoiser", "decoder", "delineator")
 F32, F16 = TensorProto.FLOAT, TensorProto.FLOAT16
 ONES = np.ones(32, np.float32)
 
