@@ -1,5 +1,6 @@
 #include "beats.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -87,6 +88,22 @@ TEST(nothing_is_found_in_nothing) {
   for (const float value : {0.0F, 3.0F, nan, 1e30F, -INFINITY}) {
     BeatDetector detector(500, 1);
     CHECK_EQ(Find(&detector, std::vector<float>(20000, value), 500).size(), 0U);
+  }
+}
+
+TEST(a_running_median_is_the_middle_of_the_last_values) {
+  for (const std::size_t width : {1U, 3U, 5U, 7U, 19U}) {
+    uniecg::RunningMedian median(width);
+    median.Fill(0);
+    std::vector<float> last(width);
+    std::uint32_t state = 1;
+    for (std::size_t k = 0; k < 2000; ++k) {
+      state = state * 1664525U + 1013904223U;
+      last[k % width] = static_cast<float>(state >> 28);  // few values, so that many are equal
+      std::vector<float> sorted = last;
+      std::sort(sorted.begin(), sorted.end());
+      CHECK_EQ(median.Next(last[k % width]), sorted[width / 2]);
+    }
   }
 }
 

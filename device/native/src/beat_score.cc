@@ -43,7 +43,8 @@ double BeatScore(const Features& features) {
   for (const auto& unit : kWeights) {
     double inside = static_cast<double>(unit[kFeatures]);
     for (std::size_t k = 0; k < kFeatures; ++k) inside += static_cast<double>(unit[k]) * features[k];
-    sum += static_cast<double>(unit[kFeatures + 1]) * std::tanh(inside);
+    const double tanh = 1 - 2 / (1 + std::exp(2 * inside));  // several times as fast as std::tanh
+    sum += static_cast<double>(unit[kFeatures + 1]) * tanh;
   }
   return 1 / (1 + std::exp(-sum));
 }

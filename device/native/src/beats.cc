@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 namespace uniecg {
 namespace {
@@ -41,6 +42,12 @@ double Quantile(const std::array<float, 8>& values, std::size_t count, double sh
   return static_cast<double>(sorted[static_cast<std::size_t>(place)]);
 }
 
+// What one lead of several says above kCap times its level counts as a logarithm only.
+double Damped(double energy, double level) {
+  const double most = kCap * level;
+  return energy > most && most > 0 ? most * (1 + std::log(energy / most)) : energy;
+}
+
 double LogRatio(double above, double below) { return std::log((above + 1e-9) / (below + 1e-9)); }
 
 }  // namespace
@@ -50,7 +57,7 @@ BeatDetector::BeatDetector(double rate, std::size_t leads)
       reach_(work_.Work(kReach)),
       ahead_(work_.Work(kAhead)),
       learning_(work_.Work(kLearning)),
-      gains_(leads * WorkRate::kBands),
+      gains_(leads * kBands),
       recent_(gains_.size()),
       usual_(gains_.size()),
       clear_(gains_.size()),
@@ -63,12 +70,15 @@ BeatDetector::BeatDetector(double rate, std::size_t leads)
 }
 
 void BeatDetector::Push(const float* millivolts, std::size_t samples, std::size_t row) {
-  for (std::size_t k = 0; k < samples; ++k) {
-    bool complete = false;
-    for (std::size_t l = 0; l < leads_.size(); ++l)
-      complete = leads_[l].Next(millivolts[l * row + k], taken_);
-    ++taken_;
-    if (complete) Work();
+  for (std::size_t done = 0; done < samples;) {
+    const std::size_t part = std::min(samples - done, work_.decimate - phase_);
+    for (std::size_t l = 0; l < leads_.size(); ++l) leads_[l].Take(millivolts + l * row + done, part, taken_);
+    done += part;
+    taken_ += part;
+    phase_ += part;
+    if (phase_ < work_.decimate) return;
+    phase_ = 0;
+    Work();
   }
 }
 
@@ -100,47 +110,44 @@ void BeatDetector::Work() {
 void BeatDetector::Weigh(bool by_level) {
   bool known = false;
   for (std::size_t view = 0; view < gains_.size(); ++view) {
-    const LeadSlope& lead = leads_[view / WorkRate::kBands];
-    const BandSlope& band = lead.bands[view % WorkRate::kBands];
-    const double usual = learnt_ && clear_[view] > 0 ? clear_[view] : band.level();
-    const double noise = (kFloorShare * band.floor() + kOtherShare * other_[view]) / (usual + 1e-12);
+    const LeadSlope& lead = leads_[view / kBands];
+    const std::size_t band = view % kBands;
+    const double usual = learnt_ && clear_[view] > 0 ? clear_[view] : lead.levels.level(band);
+    const double floor = lead.levels.floor(band);
+    const double noise = (kFloorShare * floor + kOtherShare * other_[view]) / (usual + 1e-12);
     const double square = noise * noise;
-    const double prior = view % WorkRate::kBands == 0 ? kSlowPrior : 1;
+    const double prior = band == 0 ? kSlowPrior : 1;
     gains_[view] = by_level && lead.on() && usual > 0 ? prior / ((1 + square * square * square) * usual) : 0;
     known = known || gains_[view] > 0;
   }
   for (std::size_t view = 0; view < gains_.size() && !known; ++view) {
-    gains_[view] = leads_[view / WorkRate::kBands].on() ? 1 : 0;
+    gains_[view] = leads_[view / kBands].on() ? 1 : 0;
   }
+  total_gain_ = std::accumulate(gains_.begin(), gains_.end(), 0.0);
 }
 
 double BeatDetector::Energy(std::size_t view, std::uint64_t work) const {
-  return leads_[view / WorkRate::kBands].bands[view % WorkRate::kBands].energy[work];
+  return static_cast<double>(leads_[view / kBands].energy[work][view % kBands]);
 }
 
 double BeatDetector::Height(std::uint64_t work) const {
-  double sum = 0, total = 0;
-  for (std::size_t view = 0; view < gains_.size(); ++view) {
-    if (gains_[view] <= 0) continue;
-    const BandSlope& band = leads_[view / WorkRate::kBands].bands[view % WorkRate::kBands];
-    double energy = band.energy[work];
-    if (leads_.size() > 1 && energy > kCap * band.level() && band.level() > 0) {
-      energy = kCap * band.level() * (1 + std::log(energy / (kCap * band.level())));
+  double sum = 0;
+  const double* gain = gains_.data();
+  for (const LeadSlope& lead : leads_) {
+    const Bands<float>& energies = lead.energy[work];
+    for (std::size_t b = 0; b < kBands; ++b) {
+      const double energy = static_cast<double>(energies[b]);
+      sum += *gain++ * (leads_.size() > 1 ? Damped(energy, lead.levels.level(b)) : energy);
     }
-    sum += gains_[view] * energy;
-    total += gains_[view];
   }
-  return total > 0 ? std::sqrt(sum / total) : 0;
+  return total_gain_ > 0 ? std::sqrt(sum / total_gain_) : 0;
 }
 
 // The same of the usual beat, so that the two compare whatever the gains are now.
 double BeatDetector::UsualHeight() const {
-  double sum = 0, total = 0;
-  for (std::size_t view = 0; view < gains_.size(); ++view) {
-    sum += gains_[view] * usual_[view];
-    total += gains_[view];
-  }
-  return total > 0 ? std::sqrt(sum / total) : 0;
+  double sum = 0;
+  for (std::size_t view = 0; view < gains_.size(); ++view) sum += gains_[view] * usual_[view];
+  return total_gain_ > 0 ? std::sqrt(sum / total_gain_) : 0;
 }
 
 bool BeatDetector::IsPeak(std::uint64_t work) const {
@@ -189,8 +196,7 @@ void BeatDetector::Begin() {
 
 void BeatDetector::Remember(std::uint64_t work) {
   for (std::size_t view = 0; view < recent_.size(); ++view) {
-    recent_[view][recent_count_ % kUsual] =
-        leads_[view / WorkRate::kBands].bands[view % WorkRate::kBands].energy[work];
+    recent_[view][recent_count_ % kUsual] = leads_[view / kBands].energy[work][view % kBands];
   }
   ++recent_count_;
   for (std::size_t view = 0; view < recent_.size(); ++view) {
@@ -295,7 +301,7 @@ std::uint64_t BeatDetector::Place(std::uint64_t work) {
   const std::uint64_t half = samples(kSmooth / 2), wide = std::max(samples(kBaseline / 2), half + 1);
   std::fill(away_.begin(), away_.end(), 0.0);
   for (std::size_t l = 0; l < leads_.size(); ++l) {
-    const double scale = std::sqrt(gains_[l * WorkRate::kBands]);
+    const double scale = std::sqrt(gains_[l * kBands]);
     if (scale <= 0) continue;
     const auto at = [&](std::uint64_t number) { return static_cast<double>(leads_[l].trace[number]); };
     double near = 0, far = 0;

@@ -56,7 +56,8 @@ class BeatDetector {
   const std::size_t reach_, ahead_, learning_;  // work samples
   std::vector<LeadSlope> leads_;
   // Of band b of lead l at [l * kBands + b].
-  std::vector<double> gains_;   // in the combined energy
+  std::vector<double> gains_;  // in the combined energy
+  double total_gain_ = 0;
   std::vector<Recent> recent_;  // energies of the last beats
   std::vector<double> usual_;   // their usual energy
   std::vector<double> clear_;   // the same without what noise adds
@@ -66,6 +67,7 @@ class BeatDetector {
   Shapes shapes_;
 
   std::uint64_t taken_ = 0;     // samples
+  std::size_t phase_ = 0;       // of them since the last work sample
   std::uint64_t works_ = 0;     // work samples
   std::uint64_t skipped_ = 0;   // samples that no work sample was made of
   std::uint64_t on_since_ = 0;  // work sample since which some lead is on

@@ -114,11 +114,11 @@ bool Bridge(const float* in, std::size_t samples, double* out) {
 // Begins settled at the mean of the first `lead` values: a single one may lie on a wave, and what it leaves
 // behind a high-pass of 0.05 Hz fades over seconds.
 void RunThrough(const Sections& sections, std::vector<double>* values, std::size_t lead) {
-  Cascade cascade(&sections);
+  Cascade<1> cascade({sections});
   const auto begin = values->begin();
   const double sum = std::accumulate(begin, begin + static_cast<std::ptrdiff_t>(lead), 0.0);
-  cascade.Settle(sum / static_cast<double>(lead));
-  for (double& value : *values) value = cascade.Next(value);
+  cascade.Settle({sum / static_cast<double>(lead)});
+  for (double& value : *values) value = cascade.Next({value})[0];
 }
 
 }  // namespace
@@ -176,7 +176,7 @@ Filter::Filter(std::string_view name, int mains, double rate, std::size_t channe
   zero_phase_label_ = label_ + ", zero phase";
   whole_ = uniecg::Design(band, high, mains, rate, 1);
   half_ = uniecg::Design(band, high, mains, rate, 2);
-  for (std::size_t c = 0; c < channels; ++c) channels_.push_back({Cascade(&whole_)});
+  for (std::size_t c = 0; c < channels; ++c) channels_.push_back({Cascade<1>({whole_})});
 }
 
 void Filter::Push(const float* in, std::size_t samples, float* out) {
@@ -187,9 +187,9 @@ void Filter::Push(const float* in, std::size_t samples, float* out) {
         out[k] = std::numeric_limits<float>::quiet_NaN();
         continue;
       }
-      if (!channel.settled) channel.cascade.Settle(in[k]);
+      if (!channel.settled) channel.cascade.Settle({in[k]});
       channel.settled = true;
-      out[k] = static_cast<float>(channel.cascade.Next(in[k]));
+      out[k] = static_cast<float>(channel.cascade.Next({in[k]})[0]);
     }
     in += samples;
     out += samples;

@@ -2,6 +2,7 @@
 #ifndef UNIECG_FILTERS_H_
 #define UNIECG_FILTERS_H_
 
+#include <array>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -29,38 +30,49 @@ Section Notch(double hz, double quality, double rate);
 // Seconds by which a cascade delays a component of `hz`.
 double GroupDelay(const Sections& sections, double hz, double rate);
 
-// A cascade at work on one channel (transposed direct form II).
+// Cascades of equal length at work side by side, each on a signal of its own (transposed direct form II).
+template <std::size_t kLanes>
 class Cascade {
  public:
-  explicit Cascade(const Sections* sections) : sections_(sections), states_(sections->size()) {}
+  using Values = std::array<double, kLanes>;
 
-  // As if the input had been `value` for ever.
-  void Settle(double value) {
-    for (std::size_t k = 0; k < states_.size(); ++k) {
-      const Section& s = (*sections_)[k];
-      const double out = value * (s.b0 + s.b1 + s.b2) / (1 + s.a1 + s.a2);
-      states_[k] = {out - s.b0 * value, s.b2 * value - s.a2 * out};
-      value = out;
+  explicit Cascade(const std::array<Sections, kLanes>& sections) : stages_(sections[0].size()) {
+    for (std::size_t k = 0; k < stages_.size(); ++k) {
+      for (std::size_t i = 0; i < kLanes; ++i) stages_[k].Take(sections[i][k], i);
     }
   }
-  double Next(double value) {
-    for (std::size_t k = 0; k < states_.size(); ++k) {
-      const Section& s = (*sections_)[k];
-      State& state = states_[k];
-      const double out = s.b0 * value + state.first;
-      state.first = s.b1 * value - s.a1 * out + state.second;
-      state.second = s.b2 * value - s.a2 * out;
-      value = out;
+
+  // As if the input had been `values` for ever.
+  void Settle(Values values) {
+    for (Stage& s : stages_) {
+      for (std::size_t i = 0; i < kLanes; ++i) {
+        const double out = values[i] * (s.b0[i] + s.b1[i] + s.b2[i]) / (1 + s.a1[i] + s.a2[i]);
+        s.first[i] = out - s.b0[i] * values[i];
+        s.second[i] = s.b2[i] * values[i] - s.a2[i] * out;
+        values[i] = out;
+      }
     }
-    return value;
+  }
+  Values Next(Values values) {
+    for (Stage& s : stages_) {
+      for (std::size_t i = 0; i < kLanes; ++i) {
+        const double in = values[i], out = s.b0[i] * in + s.first[i];
+        s.first[i] = s.b1[i] * in - s.a1[i] * out + s.second[i];
+        s.second[i] = s.b2[i] * in - s.a2[i] * out;
+        values[i] = out;
+      }
+    }
+    return values;
   }
 
  private:
-  struct State {
-    double first = 0, second = 0;
+  struct Stage {
+    Values b0, b1, b2, a1, a2, first{}, second{};
+    void Take(const Section& s, std::size_t i) {
+      b0[i] = s.b0, b1[i] = s.b1, b2[i] = s.b2, a1[i] = s.a1, a2[i] = s.a2;
+    }
   };
-  const Sections* sections_;
-  std::vector<State> states_;
+  std::vector<Stage> stages_;
 };
 
 // One of the named filters, for a number of channels. Push continues a stream; Window takes a finished one.
@@ -90,7 +102,7 @@ class Filter {
 
  private:
   struct Channel {
-    Cascade cascade;
+    Cascade<1> cascade;
     bool settled = false;
   };
   void WindowOf(const float* in, std::size_t samples, float* out, std::vector<double>* work) const;

@@ -18,6 +18,14 @@ constexpr double kQuietSeconds = 0.15;    // after a lead came back
 constexpr double kStretchSeconds = 2;
 constexpr float kAbsurd = 1e4F;  // mV
 
+// The middle value; rearranges them.
+template <typename Iterator>
+float Middle(Iterator first, Iterator last) {
+  const Iterator middle = first + (last - first) / 2;
+  std::nth_element(first, middle, last);
+  return *middle;
+}
+
 Sections BandPass(double low, double high, double hz) {
   Sections sections = Butterworth(Pass::kHigh, 2, low, hz);
   for (const Section& section : Butterworth(Pass::kLow, 2, std::min(high, kHighestShare * hz), hz)) {
@@ -28,14 +36,26 @@ Sections BandPass(double low, double high, double hz) {
 
 }  // namespace
 
-void RunningMean::Renew() {
-  place_ = 0;
-  sum_ = 0;
-  for (const double value : values_) sum_ += value;
+// Their order changes little from one sample to the next.
+float RunningMedian::Replace(float oldest, float value) {
+  std::size_t k = 0;
+  while (sorted_[k] != oldest) ++k;
+  for (; k > 0 && sorted_[k - 1] > value; --k) sorted_[k] = sorted_[k - 1];
+  for (; k + 1 < width_ && sorted_[k + 1] < value; ++k) sorted_[k] = sorted_[k + 1];
+  sorted_[k] = value;
+  return sorted_[width_ / 2];
 }
 
-void RunningMean::Clear() {
-  std::fill(values_.begin(), values_.end(), 0.0);
+void RunningMeans::Renew() {
+  place_ = 0;
+  sum_ = {};
+  for (const Bands<double>& values : values_) {
+    for (std::size_t b = 0; b < kBands; ++b) sum_[b] += values[b];
+  }
+}
+
+void RunningMeans::Clear() {
+  std::fill(values_.begin(), values_.end(), Bands<double>{});
   Renew();
 }
 
@@ -49,7 +69,8 @@ WorkRate::WorkRate(double signal_rate)
       late(GroupDelay(band[0], kSlowCentre, hz) * hz),
       wait(static_cast<std::size_t>(
           std::lround(std::max(0.0, late - GroupDelay(band[1], kSteepCentre, hz) * hz)))),
-      mean(Work(kMeanSeconds)) {}
+      mean(Work(kMeanSeconds)),
+      quiet(Work(kQuietSeconds)) {}
 
 std::size_t WorkRate::Work(double seconds) const {
   return std::max<std::size_t>(1, static_cast<std::size_t>(std::lround(seconds * hz)));
@@ -61,125 +82,111 @@ double WorkRate::Centre(std::uint64_t work) const {
   return seen * static_cast<double>(decimate) - 1 - static_cast<double>(spike);
 }
 
-BandSlope::BandSlope(const WorkRate& work, const Sections* band, std::size_t works_kept)
-    : shaped(works_kept),
-      energy(works_kept),
-      band_(band),
-      first_(work.mean),
-      second_(work.mean),
-      stretch_(work.Work(kStretchSeconds)) {}
-
-void BandSlope::Next(double input, std::uint64_t work) {
-  const double value = band_.Next(input), slope = value - static_cast<double>(shaped[work - 2]);
-  shaped[work] = static_cast<float>(value);
-  energy[work] = static_cast<float>(second_.Next(first_.Next(slope * slope)));
+Levels::Levels(const WorkRate& work) : length_(work.Work(kStretchSeconds)) {
+  for (std::vector<float>& all : all_) all.resize(length_);
 }
 
-void BandSlope::Mute(std::uint64_t work) {
-  first_.Clear();
-  second_.Clear();
-  energy[work] = 0;
+void Levels::Observe(const Bands<float>& energy) {
+  for (std::size_t b = 0; b < kBands; ++b) {
+    highest_[b] = std::max(highest_[b], energy[b]);
+    all_[b][seen_] = energy[b];
+  }
+  if (++seen_ == length_) EndStretch();
 }
 
-void BandSlope::Observe(std::uint64_t work) {
-  stretch_[stretch_filled_] = energy[work];
-  if (++stretch_filled_ == stretch_.size()) EndStretch();
-}
-
-void BandSlope::EndStretch() {
-  stretch_filled_ = 0;
-  highest_[stretches_ % kStretches] = *std::max_element(stretch_.begin(), stretch_.end());
+void Levels::EndStretch() {
+  const std::size_t known = std::min(stretches_ + 1, kStretches);
+  for (std::size_t b = 0; b < kBands; ++b) {
+    highests_[b][stretches_ % kStretches] = highest_[b];
+    std::array<float, kStretches> highests = highests_[b];
+    level_[b] = static_cast<double>(Middle(highests.begin(), highests.begin() + known));
+    floor_[b] = static_cast<double>(Middle(all_[b].begin(), all_[b].end()));
+  }
+  highest_ = {};
+  seen_ = 0;
   ++stretches_;
-  double known[kStretches];
-  const std::size_t count = std::min(stretches_, kStretches);
-  std::copy_n(highest_, count, known);
-  std::nth_element(known, known + count / 2, known + count);
-  level_ = known[count / 2];
-  const auto middle = stretch_.begin() + static_cast<std::ptrdiff_t>(stretch_.size() / 2);
-  std::nth_element(stretch_.begin(), middle, stretch_.end());
-  floor_ = static_cast<double>(*middle);
 }
 
 LeadSlope::LeadSlope(const WorkRate& work, double seconds_kept)
     : trace(static_cast<std::size_t>(seconds_kept * work.rate) + 1),
+      shaped(work.Work(seconds_kept) + 1),
+      energy(work.Work(seconds_kept) + 1),
+      levels(work),
       work_(&work),
-      last_(2 * work.spike + 1),
-      sorted_(last_.size()),
+      despiked_(2 * work.spike + 1),
       inputs_(work.wait + 1),
-      quiet_(work.Work(kQuietSeconds)) {
-  for (const Sections& band : work.band) bands.emplace_back(work, &band, work.Work(seconds_kept) + 1);
-}
+      band_(work.band),
+      first_(work.mean),
+      second_(work.mean),
+      quiet_(work.quiet) {}
 
-bool LeadSlope::Next(float millivolts, std::uint64_t number) {
-  if (std::abs(millivolts) <= kAbsurd) {
-    Found(millivolts);
-  } else {
-    Missing();
+void LeadSlope::Take(const float* millivolts, std::size_t samples, std::uint64_t number) {
+  for (std::size_t k = 0; k < samples; ++k) {
+    if (!(std::abs(millivolts[k]) <= kAbsurd)) {
+      Missing();
+    } else {
+      if (missing_ > 0) Return(millivolts[k]);
+      held_ = millivolts[k];
+    }
+    const float value = despiked_.Next(held_);
+    trace[number + k - work_->spike] = value;
+    sum_ += static_cast<double>(value);
+    ramp_ += sum_;
   }
-  const float value = Despike(held_);
-  trace[number - work_->spike] = value;
-  // A triangle over two times `decimate` samples keeps what lies above the new rate from folding back.
-  const double place = static_cast<double>(phase_);
-  rising_ += (place + 1) * value;
-  falling_ += (static_cast<double>(work_->decimate) - 1 - place) * value;
-  if (++phase_ < work_->decimate) return false;
-  const double size = static_cast<double>(work_->decimate);
-  input_ = (risen_ + falling_) / (size * size);
-  risen_ = rising_;
-  rising_ = falling_ = 0;
-  phase_ = 0;
-  return true;
 }
 
-void LeadSlope::Found(float value) {
-  const bool off = missing_ > work_->bridged;
+void LeadSlope::Return(float value) {
+  if (missing_ > work_->bridged) despiked_.Fill(value);
   missing_ = 0;
-  held_ = value;
-  if (began_ && !off) return;
-  began_ = true;
-  std::fill(last_.begin(), last_.end(), value);
 }
 
 void LeadSlope::Missing() {
-  if (++missing_ > work_->bridged) quiet_ = work_->Work(kQuietSeconds);
+  if (++missing_ > work_->bridged) quiet_ = work_->quiet;
 }
 
-float LeadSlope::Despike(float value) {
-  if (work_->spike == 0) return value;
-  last_[last_place_] = value;
-  last_place_ = last_place_ + 1 == last_.size() ? 0 : last_place_ + 1;
-  if (last_.size() == 3) {
-    return std::max(std::min(last_[0], last_[1]), std::min(std::max(last_[0], last_[1]), last_[2]));
-  }
-  sorted_ = last_;
-  std::nth_element(sorted_.begin(), sorted_.begin() + static_cast<std::ptrdiff_t>(work_->spike),
-                   sorted_.end());
-  return sorted_[work_->spike];
+// Over the last two times `decimate` samples: it keeps what lies above the new rate from folding back.
+double LeadSlope::Triangle() {
+  const double size = static_cast<double>(work_->decimate);
+  const double falling = ramp_ - sum_, mean = (risen_ + falling) / (size * size);
+  risen_ = (size + 1) * sum_ - ramp_;
+  sum_ = ramp_ = 0;
+  return mean;
 }
 
 void LeadSlope::Work(std::uint64_t number) {
-  inputs_[number] = input_;
-  const double input[WorkRate::kBands] = {input_, inputs_[number - work_->wait]};
-  const bool muted = !began_ || missing_ > work_->bridged || quiet_ > 0;
+  inputs_[number] = Triangle();
   // The first half of the quiet time lets pass what median, triangle and waiting still hold of the time
   // before.
-  const bool settling = 2 * quiet_ > work_->Work(kQuietSeconds);
-  for (std::size_t b = 0; b < bands.size(); ++b) {
-    if (settling) bands[b].Settle(input[b]);
-    bands[b].Next(input[b], number);
-    if (muted) {
-      bands[b].Mute(number);
-    } else {
-      bands[b].Observe(number);
-    }
+  if (2 * quiet_ > work_->quiet) band_.Settle({inputs_[number], inputs_[number - work_->wait]});
+  Slope(number);
+  if (quiet_ == 0) {
+    levels.Observe(energy[number]);
+    return;
   }
-  if (began_ && missing_ <= work_->bridged && quiet_ > 0) --quiet_;
+  first_.Clear();
+  second_.Clear();
+  energy[number] = {};
+  if (missing_ <= work_->bridged) --quiet_;
+}
+
+void LeadSlope::Slope(std::uint64_t number) {
+  const Bands<double> now = band_.Next({inputs_[number], inputs_[number - work_->wait]});
+  const Bands<float>& before = shaped[number - 2];
+  Bands<double> squares;
+  for (std::size_t b = 0; b < kBands; ++b) {
+    const double slope = now[b] - static_cast<double>(before[b]);
+    squares[b] = slope * slope;
+  }
+  const Bands<double> means = second_.Next(first_.Next(squares));
+  for (std::size_t b = 0; b < kBands; ++b) {
+    shaped[number][b] = static_cast<float>(now[b]);
+    energy[number][b] = static_cast<float>(means[b]);
+  }
 }
 
 void LeadSlope::Restart() {
-  began_ = false;
-  missing_ = 0;
-  quiet_ = work_->Work(kQuietSeconds);
+  missing_ = kNever;
+  quiet_ = work_->quiet;
 }
 
 }  // namespace uniecg

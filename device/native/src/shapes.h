@@ -25,21 +25,25 @@ class Shapes {
   double size() const { return size_; }              // how much of that shape was there, 1 as much as usual
   // Takes what Match found for a beat's. What is noisy makes no new shape and changes a known one little.
   void Learn(const std::vector<LeadSlope>& leads, bool noisy);
-  void Clear();
 
  private:
   static constexpr std::size_t kShapes = 2;
-  static constexpr std::uint64_t kSlack = 8;
+  static constexpr std::size_t kSlack = 8, kShifts = 2 * kSlack + 1;
   struct Shape {
     std::uint64_t matched = 0;  // the number of the beat that did last
     std::uint64_t beats = 0;
-    std::vector<double> values;  // of band b of lead l: [(l * kBands + b) * length + k]
+    std::vector<float> values;               // of band b of lead l: [(l * kBands + b) * length + k]
+    double own = 0;                          // gains times squares
+    std::array<double, kShifts> products{};  // with the stretch, of every shift
   };
 
+  void AddOwn(double gain);
+  void AddProducts(double gain, const float* values, Shape* shape) const;
+
   std::size_t length_;
-  std::vector<Shape> shapes_;
-  std::vector<double> stretch_;         // of one band, with slack on both sides
-  std::vector<double> products_, own_;  // of every shape and shift; of every shift
+  std::array<Shape, kShapes> shapes_;
+  std::vector<float> stretch_;         // of one band, with slack on both sides
+  std::array<double, kShifts> own_{};  // of the stretch, of every shift
   std::uint64_t learnt_ = 0;
   std::size_t nearest_ = 0;
   double similarity_ = 0, size_ = 1;
