@@ -20,11 +20,17 @@ enum Feature : std::size_t {
   kBefore,     // to the greatest just before
   kAfter,      // to the greatest just behind
   kNoise,      // of what was no beat, to the usual beat; no logarithm
+  kMotion,  // of what was no beat in the slow band, to that in the steep one: motion is slow, muscles are not
   kFeatures,
 };
 using Features = std::array<double, kFeatures>;
 
+// Of a network of one hidden layer: a weight for every feature, the unit's bias, and its weight in the sum.
+using Unit = std::array<float, kFeatures + 2>;
+
 // 0..1; a beat from one half on.
+double BeatScore(const Features& features, const Unit* units, std::size_t count, float bias);
+// By the network that was fitted.
 double BeatScore(const Features& features);
 
 }  // namespace uniecg

@@ -28,9 +28,10 @@ constexpr double kLeast = 2e-4;                     // mV in two work samples: b
 constexpr double kUsualShare = 0.4;                 // of the last beats that are lower than the usual one
 constexpr double kNoiseShare = 0.15;
 constexpr double kClearShare = 0.1, kClearShareNoisy = 0.01;
-constexpr double kSlowPrior = 0.1;  // weight of the slow band, that of the steep one being 1
-constexpr double kNoisy = 0.35;     // height of what is no beat, from which shapes are only learnt again
-constexpr double kLongest = 3.0;    // s, of an interval that says something about the rhythm
+constexpr double kSlowPrior = 0.1;     // weight of the slow band, that of the steep one being 1
+constexpr double kLittleNoise = 0.01;  // to the usual beat, below which its kind does not matter
+constexpr double kNoisy = 0.35;        // height of what is no beat, from which shapes are only learnt again
+constexpr double kLongest = 3.0;       // s, of an interval that says something about the rhythm
 
 // The value below which `share` of the last ones lie; there is at least one.
 double Quantile(const std::array<float, 8>& values, std::size_t count, double share) {
@@ -123,7 +124,8 @@ void BeatDetector::Weigh(bool by_level) {
   for (std::size_t view = 0; view < gains_.size() && !known; ++view) {
     gains_[view] = leads_[view / kBands].on() ? 1 : 0;
   }
-  total_gain_ = std::accumulate(gains_.begin(), gains_.end(), 0.0);
+  const double total = std::accumulate(gains_.begin(), gains_.end(), 0.0);
+  share_ = total > 0 ? 1 / total : 0;
 }
 
 double BeatDetector::Energy(std::size_t view, std::uint64_t work) const {
@@ -140,14 +142,14 @@ double BeatDetector::Height(std::uint64_t work) const {
       sum += *gain++ * (leads_.size() > 1 ? Damped(energy, lead.levels.level(b)) : energy);
     }
   }
-  return total_gain_ > 0 ? std::sqrt(sum / total_gain_) : 0;
+  return std::sqrt(sum * share_);
 }
 
 // The same of the usual beat, so that the two compare whatever the gains are now.
 double BeatDetector::UsualHeight() const {
   double sum = 0;
   for (std::size_t view = 0; view < gains_.size(); ++view) sum += gains_[view] * usual_[view];
-  return total_gain_ > 0 ? std::sqrt(sum / total_gain_) : 0;
+  return std::sqrt(sum * share_);
 }
 
 bool BeatDetector::IsPeak(std::uint64_t work) const {
@@ -207,7 +209,7 @@ void BeatDetector::Remember(std::uint64_t work) {
 void BeatDetector::Decide(std::uint64_t work) {
   if (has_last_ && work - last_ < work_.Work(kRefractory)) return;
   const double usual = UsualHeight(), height = Height(work);
-  const double score = BeatScore(Describe(work, usual));
+  const double score = Judge(static_cast<double>(skipped_) + work_.Centre(work), Describe(work, usual));
   if (score >= 0.5) {
     Accept(work, height / (usual + 1e-9), score);
   } else {
@@ -218,6 +220,8 @@ void BeatDetector::Decide(std::uint64_t work) {
   }
 }
 
+double BeatDetector::Judge(double, const Features& features) { return BeatScore(features); }
+
 Features BeatDetector::Describe(std::uint64_t work, double usual) {
   Features features{};
   const double height = Height(work);
@@ -225,6 +229,7 @@ Features BeatDetector::Describe(std::uint64_t work, double usual) {
   if (since > kForget) usual *= std::exp2((kForget - since) / 2);
   features[kHeight] = std::clamp(LogRatio(height, usual), -4.0, 3.0);
   features[kNoise] = std::min(noise_, 1.5);
+  features[kMotion] = Motion();
   features[kShape] = 0.7;
   if (!shapes_.empty()) {
     shapes_.Match(leads_, gains_, work - (work_.mean - 1) - shapes_.length() / 2);
@@ -252,16 +257,28 @@ Features BeatDetector::Describe(std::uint64_t work, double usual) {
   return features;
 }
 
+double BeatDetector::Motion() const {
+  Bands<double> noise{};
+  for (std::size_t view = 0; view < gains_.size(); ++view) {
+    if (gains_[view] > 0 && clear_[view] > 0) noise[view % kBands] += other_[view] / clear_[view];
+  }
+  return std::clamp(LogRatio(noise[0] + kLittleNoise, noise[1] + kLittleNoise), -3.0, 3.0);
+}
+
 void BeatDetector::DescribeRhythm(double since, Features* features) const {
-  const double interval = Quantile(intervals_, interval_count_, 0.5);
-  const std::size_t known = std::min(interval_count_, kUsual);
-  double away = 0;
-  for (std::size_t k = 0; k < known; ++k) away += std::abs(static_cast<double>(intervals_[k]) - interval);
-  const double irregular = away / static_cast<double>(known) / interval;
-  const double phase = since / interval, off = (phase - 1) / 0.12;
+  const double phase = since / interval_, off = (phase - 1) / 0.12;
   (*features)[kEarly] = std::clamp(0.9 - phase, 0.0, 0.7);
   (*features)[kLate] = std::clamp(phase - 1.1, 0.0, 2.0);
-  (*features)[kOnTime] = std::exp(-off * off - irregular / 0.1);
+  (*features)[kOnTime] = std::exp(-off * off - irregular_ / 0.1);
+}
+
+void BeatDetector::LearnRhythm(double seconds) {
+  intervals_[interval_count_++ % kUsual] = static_cast<float>(seconds);
+  interval_ = Quantile(intervals_, interval_count_, 0.5);
+  const std::size_t known = std::min(interval_count_, kUsual);
+  double away = 0;
+  for (std::size_t k = 0; k < known; ++k) away += std::abs(static_cast<double>(intervals_[k]) - interval_);
+  irregular_ = away / static_cast<double>(known) / interval_;
 }
 
 void BeatDetector::Accept(std::uint64_t work, double height, double certainty) {
@@ -270,7 +287,7 @@ void BeatDetector::Accept(std::uint64_t work, double height, double certainty) {
   shapes_.Learn(leads_, noisy);
   if (has_last_) {
     const double interval = static_cast<double>(work - last_) / work_.hz;
-    if (interval < kLongest) intervals_[interval_count_++ % kUsual] = static_cast<float>(interval);
+    if (interval < kLongest) LearnRhythm(interval);
   }
   Remember(work);
   // What noise adds to a beat must not speak for the band that it comes in.

@@ -21,6 +21,7 @@ class BeatDetector {
  public:
   // Throws std::invalid_argument.
   BeatDetector(double rate, std::size_t leads);
+  virtual ~BeatDetector() = default;
   BeatDetector(const BeatDetector&) = delete;
   BeatDetector& operator=(const BeatDetector&) = delete;
 
@@ -31,6 +32,10 @@ class BeatDetector {
   // So many samples are missing on all leads: the detector begins anew behind them.
   void Skip(std::uint64_t samples);
   std::size_t Pull(uniecg_beat* beats, std::size_t most);
+
+ protected:
+  // How likely the peak at `sample` is a beat. Who fits the network looks on here.
+  virtual double Judge(double sample, const Features& features);
 
  private:
   static constexpr std::size_t kCandidates = 64, kQueue = UNIECG_BEAT_QUEUE, kUsual = 8;
@@ -46,7 +51,9 @@ class BeatDetector {
   void Begin();
   void Decide(std::uint64_t work);
   Features Describe(std::uint64_t work, double usual);
+  double Motion() const;
   void DescribeRhythm(double since, Features* features) const;
+  void LearnRhythm(double seconds);
   void Accept(std::uint64_t work, double height, double certainty);
   void Remember(std::uint64_t work);
   std::uint64_t Place(std::uint64_t work);
@@ -56,8 +63,8 @@ class BeatDetector {
   const std::size_t reach_, ahead_, learning_;  // work samples
   std::vector<LeadSlope> leads_;
   // Of band b of lead l at [l * kBands + b].
-  std::vector<double> gains_;  // in the combined energy
-  double total_gain_ = 0;
+  std::vector<double> gains_;   // in the combined energy
+  double share_ = 0;            // one over their sum
   std::vector<Recent> recent_;  // energies of the last beats
   std::vector<double> usual_;   // their usual energy
   std::vector<double> clear_;   // the same without what noise adds
@@ -80,7 +87,8 @@ class BeatDetector {
   std::size_t recent_count_ = 0;
   Recent intervals_{};  // s
   std::size_t interval_count_ = 0;
-  double noise_ = 0;  // height of what was no beat, to the usual one
+  double interval_ = 0, irregular_ = 0;  // the middle one, s; how far the others lie from it, to it
+  double noise_ = 0;                     // height of what was no beat, to the usual one
   bool has_last_ = false;
   std::uint64_t last_ = 0;  // work sample of the last beat
   double last_height_ = 0;  // to the usual one

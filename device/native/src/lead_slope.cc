@@ -16,7 +16,8 @@ constexpr double kSpikeRate = 240;        // Hz; below it a spike and an R wave 
 constexpr double kMissingSeconds = 0.02;  // that are held without harm
 constexpr double kQuietSeconds = 0.15;    // after a lead came back
 constexpr double kStretchSeconds = 2;
-constexpr float kAbsurd = 1e4F;  // mV
+constexpr std::size_t kSomeOf = 4;  // of which the middle is found: the energy changes slowly
+constexpr float kAbsurd = 1e4F;     // mV
 
 // The middle value; rearranges them.
 template <typename Iterator>
@@ -83,13 +84,13 @@ double WorkRate::Centre(std::uint64_t work) const {
 }
 
 Levels::Levels(const WorkRate& work) : length_(work.Work(kStretchSeconds)) {
-  for (std::vector<float>& all : all_) all.resize(length_);
+  for (std::vector<float>& some : some_) some.resize((length_ - 1) / kSomeOf + 1);
 }
 
 void Levels::Observe(const Bands<float>& energy) {
   for (std::size_t b = 0; b < kBands; ++b) {
     highest_[b] = std::max(highest_[b], energy[b]);
-    all_[b][seen_] = energy[b];
+    if (seen_ % kSomeOf == 0) some_[b][seen_ / kSomeOf] = energy[b];
   }
   if (++seen_ == length_) EndStretch();
 }
@@ -100,7 +101,7 @@ void Levels::EndStretch() {
     highests_[b][stretches_ % kStretches] = highest_[b];
     std::array<float, kStretches> highests = highests_[b];
     level_[b] = static_cast<double>(Middle(highests.begin(), highests.begin() + known));
-    floor_[b] = static_cast<double>(Middle(all_[b].begin(), all_[b].end()));
+    floor_[b] = static_cast<double>(Middle(some_[b].begin(), some_[b].end()));
   }
   highest_ = {};
   seen_ = 0;
@@ -121,6 +122,7 @@ LeadSlope::LeadSlope(const WorkRate& work, double seconds_kept)
       quiet_(work.quiet) {}
 
 void LeadSlope::Take(const float* millivolts, std::size_t samples, std::uint64_t number) {
+  double sum = sum_, ramp = ramp_;
   for (std::size_t k = 0; k < samples; ++k) {
     if (!(std::abs(millivolts[k]) <= kAbsurd)) {
       Missing();
@@ -130,9 +132,11 @@ void LeadSlope::Take(const float* millivolts, std::size_t samples, std::uint64_t
     }
     const float value = despiked_.Next(held_);
     trace[number + k - work_->spike] = value;
-    sum_ += static_cast<double>(value);
-    ramp_ += sum_;
+    sum += static_cast<double>(value);
+    ramp += sum;
   }
+  sum_ = sum;
+  ramp_ = ramp;
 }
 
 void LeadSlope::Return(float value) {

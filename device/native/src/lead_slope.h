@@ -131,7 +131,7 @@ class Levels {
 
   std::size_t length_, seen_ = 0;  // of a stretch, in work samples
   Bands<float> highest_{};         // of this stretch
-  Bands<std::vector<float>> all_;
+  Bands<std::vector<float>> some_;
   Bands<std::array<float, kStretches>> highests_{};
   std::size_t stretches_ = 0;
   Bands<double> level_{}, floor_{};
