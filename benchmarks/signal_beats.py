@@ -1,4 +1,4 @@
-"""Heart beats on MIT-BIH and in noise: this detector, as a stream, and with --peers the ones people run today.
+"""Heart beats on MIT-BIH and in noise: our stream, `uniecg measure`, and with --peers what people run today.
 
 usage: python benchmarks/signal_beats.py [--data FOLDER] [--records 101 102 ...] [--peers]
        python benchmarks/signal_beats.py --leads 2 [--off] [--fs HZ]
@@ -81,6 +81,15 @@ def ours(signal: Signal, fs: float) -> Positions:
     parts = [detector.push(signal[:, first : first + BLOCK]).positions for first in range(0, signal.shape[1], BLOCK)]
     parts.append(detector.push(np.repeat(signal[:, -1:], round(2.5 * fs), axis=1)).positions)
     return np.concatenate(parts)
+
+
+def measured(signal: Signal, fs: float) -> Positions:
+    """Those of `uniecg measure`, which sees the whole record."""
+    from uniecg_device.signals import LEADS
+    from uniecg_device.signals import Recording as Measured
+    from uniecg_runtime.signal.heartbeats import find_heartbeats
+
+    return find_heartbeats(Measured(np.ascontiguousarray(signal), fs, LEADS[: len(signal)]))[1]
 
 
 def xqrs(signal: Signal, fs: float) -> Positions:
@@ -202,7 +211,7 @@ def main() -> None:
     leads = options.leads or (12 if options.ludb else 1)
     read = ludb if options.ludb else mitdb
     recordings = [prepared(read(folder / name, leads), options.off, options.fs) for name in names]
-    detectors: dict[str, Detector] = {"uniecg": ours}
+    detectors: dict[str, Detector] = {"uniecg": ours, "uniecg measure": measured}
     if options.peers:
         detectors |= {"wfdb XQRS": xqrs, "NeuroKit2 Pan-Tompkins": neurokit("pantompkins1985")}
         detectors |= {"NeuroKit2 neurokit": neurokit("neurokit"), "NeuroKit2 Hamilton": neurokit("hamilton2002")}
