@@ -54,7 +54,7 @@ def test_what_is_not_judged_or_not_read_counts_as_wrong(capsys) -> None:  # type
 
 def test_a_clean_simulated_ecg_is_judged_right() -> None:
     parameters = ParametricEcg(heart_rate=75, pr=240.0, variation=0.2)
-    facts = bench._facts(simulate(parameters, 10.0, 500.0, 1))
+    facts = bench._facts(simulate(parameters, 10.0, 500.0, 1), bench.edges_of)
     for statement in bench.statements(bench._told(parameters), np.random.default_rng(0)):
         assert bench.read(statement, facts) == ("supported" if statement.true else "contradicted"), statement
 

@@ -79,7 +79,7 @@ def test_every_gap_is_exact_where_the_counter_runs_on(unit: Unit, cycles: int) -
     gaps = [block for block in blocks if block.lost]
     assert [(gap.start, gap.samples) for gap in reconnects] == [(block.start, block.lost) for block in gaps]
     assert sum(block.lost for block in blocks) == stats.disconnected_samples + stats.lost_samples
-    assert all(gap.samples >= FS * seconds for gap, seconds in zip(reconnects, lengths, strict=True))
+    assert all(gap.samples > FS * seconds - 1 for gap, seconds in zip(reconnects, lengths, strict=True))
     assert stats.bytes - stats.skipped_bytes - 22 * stats.frames <= 21 * (cycles + 1)
 
 

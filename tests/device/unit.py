@@ -80,8 +80,9 @@ class Unit:
         self._name = os.ttyname(slave)
         with self._lock:
             self._line = master, slave
+            self._done = self.taken  # what came while it was unplugged is nowhere, though our thread may have slept
             if not self._runs_on:
-                self._first = self.taken
+                self._first = self._done
 
     def unplug(self) -> None:
         with self._lock:
