@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from needs import recordings
 from uniecg_device.parametric import ParametricEcg, simulate
 from uniecg_device.signals import Recording
+from uniecg_runtime.signal import heartbeats
 from uniecg_runtime.signal.beats import detect_beats
 from uniecg_runtime.signal.heartbeats import find_heartbeats
 
@@ -42,6 +43,18 @@ def test_noise_gives_ascending_beats_within_the_signal(fs: float, seconds: float
     for beats in find_heartbeats(Recording(signal, fs, ("I", "II"))):
         assert beats.dtype == np.int64
         assert (np.diff(beats) > 0).all() and (beats >= 0).all() and (beats < signal.shape[1]).all()
+
+
+@given(
+    beats=st.lists(st.integers(0, 300), unique=True, max_size=20).map(sorted),
+    streamed=st.lists(st.integers(0, 300), unique=True, max_size=20).map(sorted),
+    reach=st.integers(0, 100),
+)
+def test_placing_keeps_the_order_whatever_the_detectors_say(beats: list[int], streamed: list[int], reach: int) -> None:
+    given_, other = (np.array(places, dtype=np.int64) for places in (beats, streamed))
+    placed = heartbeats._placed(given_, other, reach)
+    assert placed.size == given_.size and (np.diff(placed) > 0).all()
+    assert (np.abs(placed - given_) <= reach).all()
 
 
 def test_moving_electrodes_are_withstood() -> None:

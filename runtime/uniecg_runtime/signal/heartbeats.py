@@ -68,11 +68,17 @@ def _unsteadiness(beats: Positions) -> float:
 
 
 def _placed(beats: Positions, streamed: Positions, reach: float) -> Positions:
-    """Each beat where the streaming detector has it, if it has."""
+    """Each beat where the streaming detector has it, if each is the other's nearest: so their order is kept."""
     if not streamed.size or not beats.size:
         return beats
-    behind = np.clip(np.searchsorted(streamed, beats), 0, streamed.size - 1)
+    other = _nearest(streamed, beats)
+    mutual = _nearest(beats, streamed)[other] == np.arange(beats.size)
+    near = np.abs(streamed[other] - beats) <= reach
+    return np.asarray(np.where(mutual & near, streamed[other], beats), dtype=np.int64)
+
+
+def _nearest(places: Positions, to: Positions) -> NDArray[np.intp]:
+    """Which of `places`, ascending, is nearest to each of `to`."""
+    behind = np.minimum(np.searchsorted(places, to), places.size - 1)
     before = np.maximum(behind - 1, 0)
-    nearest = np.where(np.abs(streamed[before] - beats) <= np.abs(streamed[behind] - beats), before, behind)
-    fine = np.where(np.abs(streamed[nearest] - beats) <= reach, streamed[nearest], beats)
-    return np.asarray(np.where(np.diff(fine, prepend=-1) > 0, fine, beats), dtype=np.int64)
+    return np.asarray(np.where(to - places[before] <= places[behind] - to, before, behind), dtype=np.intp)
